@@ -1,0 +1,59 @@
+"""Threads: how many, and when the compiled parallel code may be entered at all."""
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+import numba
+import threadpoolctl
+
+# Numba's workqueue layer aborts the process when two Python threads enter it, and GNU OpenMP kills a child that
+# was forked after its first use. One caller at a time, in the process that used it first; the others run serially.
+_team = threading.Lock()
+_owner_process: int | None = None
+
+
+def available() -> int:
+    """Return the number of cores this process may use, as far as Numba was not told to use fewer."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cores, numba.config.NUMBA_NUM_THREADS))
+
+
+@contextlib.contextmanager
+def team(wanted: int) -> Iterator[int]:
+    """Reserve Numba's thread team; yields the number of threads to use, 1 where a team cannot be had."""
+    global _owner_process
+    wanted = min(wanted, numba.config.NUMBA_NUM_THREADS)
+    if wanted <= 1 or not _team.acquire(blocking=False):
+        yield 1
+        return
+    try:
+        if _owner_process is None:
+            _owner_process = os.getpid()
+        if _owner_process != os.getpid():
+            yield 1
+            return
+        before = numba.get_num_threads()
+        numba.set_num_threads(wanted)
+        try:
+            yield wanted
+        finally:
+            numba.set_num_threads(before)
+    finally:
+        _team.release()
+
+
+# A lock held by another thread at the moment of a fork would stay locked in the child for ever.
+if hasattr(os, "register_at_fork"):
+
+    def _fresh_lock() -> None:
+        global _team
+        _team = threading.Lock()
+
+    os.register_at_fork(after_in_child=_fresh_lock)
+
+
+def single_threaded_blas() -> threadpoolctl.threadpool_limits:
+    """Limit the BLAS to one thread: its pool and Numba's would fight over the cores."""
+    return threadpoolctl.threadpool_limits(1, "blas")
