@@ -42,7 +42,7 @@ def _exp(x):
     if x == types.float32:
         f = np.float32
         high, low, log2e, zero = f(0.693359375), f(-2.12194440e-4), f(_LOG2E), f(0)
-        bottom, top, one = f(-87.3), f(88.7), f(1)
+        bottom, top, one, infinity = f(-87.3), f(88.72), f(1), f(np.inf)
         c5, c4, c3 = f(1.9875691500e-4), f(1.3981999507e-3), f(8.3334519073e-3)
         c2, c1, c0 = f(4.1665795894e-2), f(1.6666665459e-1), f(5.0000001201e-1)
 
@@ -57,7 +57,7 @@ def _exp(x):
             a = _bits_to_float(np.int32((half + np.int32(127)) << np.int32(23)))
             b = _bits_to_float(np.int32((rest + np.int32(127)) << np.int32(23)))
             y = (p * r * r + r + one) * a * b
-            y = zero if x < bottom else y
+            y = zero if x < bottom else (infinity if x > top else y)
             return y if x == x else x
 
         return exp32
@@ -83,7 +83,7 @@ def _exp(x):
             half = np.int64(n) >> 1
             rest = np.int64(n) - half
             y = (p * r * r + r + 1.0) * _bits_to_float((half + 1023) << 52) * _bits_to_float((rest + 1023) << 52)
-            y = 0.0 if x < -708.0 else y
+            y = 0.0 if x < -708.0 else (np.inf if x > 709.7 else y)
             return y if x == x else x
 
         return exp64
