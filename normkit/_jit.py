@@ -100,7 +100,7 @@ class _Cache(FunctionCache):
 
 def leaf(function):
     """Compile a function that is called from compiled code only."""
-    return numba.njit(**_FLAGS)(function)
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_FLAGS)(function)
 
 
 def entry(function=None, *, parallel=False):

@@ -29,8 +29,9 @@ def gather_targets(Y, sample_weight, order, start, n, work):
     """Copy targets and weights of the batch; no weights means ones."""
     for i in range(n):
         k = order[start + i]
-        work.target[i] = Y[k]
-        work.weight[i] = sample_weight[k] if sample_weight.size else 1
+        for j in range(Y.shape[1]):
+            work.target[i, j] = Y[k, j]
+        work.weight[i] = sample_weight[k] if sample_weight.size > 0 else work.weight.dtype.type(1)
 
 
 @leaf
@@ -43,9 +44,9 @@ def update_share(thread, threads, plan, settings, rate, decay, params, grads, fi
             fan_in = plan.sizes[b - 1]
             s, e = plan.weight[b] + j0 * fan_in, plan.weight[b] + j1 * fan_in
             squares += update(settings, rate, decay, params[s:e], grads[s:e], first[s:e], second[s:e])
-        for offset, wanted in (
-            (plan.bias[b], True), (plan.gamma[b], settings.train_gamma), (plan.beta[b], settings.train_beta)
-        ):  # fmt: skip
+        for k in range(3):
+            offset = plan.bias[b] if k == 0 else (plan.gamma[b] if k == 1 else plan.beta[b])
+            wanted = k == 0 or (settings.train_gamma if k == 1 else settings.train_beta)
             if offset >= 0 and wanted:
                 s, e = offset + j0, offset + j1
                 update(settings, rate, 0.0, params[s:e], grads[s:e], first[s:e], second[s:e])
