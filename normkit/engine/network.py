@@ -141,6 +141,7 @@ class Trainer:
         self.dropout_seed = int(dropout_seed)
         self.learning_rate = float(options.learning_rate_init)
         self.steps = 0
+        self.norm_momentum = float(options.norm_momentum)
         self.grads, self.first, self.second = (np.zeros_like(network.params) for _ in range(3))
 
     def _settings(self, optimizer, alpha):
@@ -148,7 +149,7 @@ class Trainer:
         return Settings(
             losses.CODES[self.network.output], optimizers.CODES[optimizer], self.learning_rate, float(o.momentum),
             bool(o.nesterovs_momentum), float(o.beta_1), float(o.beta_2), float(o.epsilon), float(alpha),
-            float(o.norm_momentum), float(o.norm_epsilon), bool(o.norm_scale), bool(o.norm_center),
+            self.norm_momentum, float(o.norm_epsilon), bool(o.norm_scale), bool(o.norm_center),
             float(o.dropout), self.dropout_seed,
         )  # fmt: skip
 
