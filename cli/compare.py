@@ -96,9 +96,9 @@ def _print_table(config, cells, verdicts):
         f"learning rate {config['learning_rate']:g} at every batch size"
     )
     table = Table(title=title, title_justify="left")
-    table.add_column("batch size", justify="right")
-    table.add_column("normalization")
-    for name in ("test accuracy", "validation loss", "ms / epoch", "diverged"):
+    table.add_column("batch", justify="right")
+    table.add_column("norm")
+    for name in ("test accuracy", "validation loss", "ms/epoch", "diverged"):
         table.add_column(name, justify="right", no_wrap=True)
     order = {size: i for i, size in enumerate(config["batch_sizes"])}
     previous = None

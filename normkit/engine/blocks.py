@@ -38,10 +38,10 @@ def uniform(seed, a, b):
 
 
 @leaf
-def _activation_output(plan, work, settings, b, training):
+def _activation_output(plan, work, settings, b):
     """Where the activation's output lies: apart from the block's output if a norm or dropout follows it."""
     hidden = 0 < b < plan.sizes.size - 1
-    apart = training and ((hidden and settings.dropout > 0) or (plan.after[b] == 1 and plan.norm[b] != NONE))
+    apart = settings.training and ((hidden and settings.dropout > 0) or (plan.after[b] == 1 and plan.norm[b] != NONE))
     return work.post if apart else work.out
 
 
@@ -86,13 +86,13 @@ def _dropout(settings, step, row_number, a, out, keep):  # scalars and three (n,
 
 
 @leaf
-def forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step, training):
+def forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step):
     """First half: everything, unless the block has a SAMPLE norm; then up to this thread's partial statistics."""
     dense(thread, threads, plan, params, work, b, n)
     j0, j1 = share(plan.sizes[b], thread, threads)
     norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
-    drop = training and settings.dropout > 0 and 0 < b < plan.sizes.size - 1
-    activated = _activation_output(plan, work, settings, b, training)
+    drop = settings.training and settings.dropout > 0 and 0 < b < plan.sizes.size - 1
+    activated = _activation_output(plan, work, settings, b)
     t = params.dtype.type
     keep = np.float64(settings.norm_momentum)
     for j in range(j0, j1):
@@ -104,7 +104,7 @@ def forward(thread, threads, plan, settings, params, moving_mean, moving_var, wo
         if norm == FEATURE:
             source = activated[s:e] if after else pre
             xhat = work.xhat[s:e]
-            if training:
+            if settings.training:
                 mean, var = row_statistics(source)
                 moving_mean[r] = t(keep * moving_mean[r] + (1.0 - keep) * mean)
                 moving_var[r] = t(keep * moving_var[r] + (1.0 - keep) * var)
@@ -148,7 +148,7 @@ def _partial_statistics(source, start, j0, j1, n, partial):  # flat, scalars, (2
 
 
 @leaf
-def forward_finish(thread, threads, plan, settings, params, work, b, n, step, training):
+def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
     """Second half of a SAMPLE norm: merge the statistics in the order of threads, normalize, activate."""
     size, code, after = plan.sizes[b], plan.activation[b], plan.after[b] == 1
     mean, rstd = work.merged[thread, 0], work.sample_rstd[b, thread]
@@ -165,8 +165,8 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step, tr
             squares += work.partial[k, 1, i] + (k1 - k0) * d * d
         mean[i] = m
         rstd[i] = 1.0 / np.sqrt(squares / size + settings.norm_epsilon)
-    drop = training and settings.dropout > 0 and 0 < b < plan.sizes.size - 1
-    activated = _activation_output(plan, work, settings, b, training)
+    drop = settings.training and settings.dropout > 0 and 0 < b < plan.sizes.size - 1
+    activated = _activation_output(plan, work, settings, b)
     t = params.dtype.type
     j0, j1 = share(size, thread, threads)
     for j in range(j0, j1):
@@ -198,7 +198,7 @@ def backward(thread, threads, plan, settings, params, grads, work, b, n):
             work.delta[(plan.rows[b] + j0) * n :], plan.sizes[b], n, n, j1 - j0, n, above, True, False,
         )  # fmt: skip
     norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
-    activated = _activation_output(plan, work, settings, b, True)
+    activated = _activation_output(plan, work, settings, b)
     for j in range(j0, j1):
         r = plan.rows[b] + j
         s, e = r * n, (r + 1) * n
@@ -251,7 +251,7 @@ def backward_finish(thread, threads, plan, settings, params, grads, work, b, n):
             c += work.partial[k, 1, i]
         total[i] = a / size
         dot[i] = c / size
-    activated = _activation_output(plan, work, settings, b, True)
+    activated = _activation_output(plan, work, settings, b)
     t = params.dtype.type
     j0, j1 = share(size, thread, threads)
     for j in range(j0, j1):

@@ -1,17 +1,15 @@
-"""The compiled entry points: one epoch of training, and prediction.
+"""The compiled entry point: all batches of an epoch, or of a prediction, in one call.
 
-Each exists once and is compiled twice, serial and for a team of threads. `threads` threads run each region;
-between regions lies a barrier.
+It exists once and is compiled twice, serial and for a team of threads.
 """
 
-import numpy as np
 from numba import prange
 
 from normkit._jit import entry, leaf
 from normkit.engine.blocks import backward, backward_finish, forward, forward_finish, share
 from normkit.engine.losses import loss_and_gradient, predict_outputs
 from normkit.engine.optimizers import step_size, update
-from normkit.engine.plan import NONE, SAMPLE
+from normkit.engine.plan import BACKWARD, BACKWARD_FINISH, FORWARD, FORWARD_FINISH, GATHER, LOSS, OUTPUT
 
 
 @leaf
@@ -35,6 +33,14 @@ def gather_targets(Y, sample_weight, order, start, n, work):
 
 
 @leaf
+def store(p, start, result):  # (outputs, n), scalar, (samples, outputs)
+    """Copy a batch of outputs to its samples' rows."""
+    for i in range(p.shape[1]):
+        for j in range(p.shape[0]):
+            result[start + i, j] = p[j, i]
+
+
+@leaf
 def update_share(thread, threads, plan, settings, rate, decay, params, grads, first, second, work):
     """Update the rows that the thread owns, of every block."""
     squares = 0.0
@@ -53,43 +59,62 @@ def update_share(thread, threads, plan, settings, rate, decay, params, grads, fi
     work.squares[thread] = squares
 
 
-def _train_epoch(
-    X, Y, sample_weight, order, edges, threads, plan, settings, params, grads, first, second,
+@leaf
+def run_stage(
+    stage, b, thread, threads, X, order, start, n, plan, settings, rate, decay, params, grads, first, second,
     moving_mean, moving_var, work, step,
 ):  # fmt: skip
-    """Train on the batches order[edges[k]:edges[k + 1]]; returns the mean loss and the number of steps so far."""
-    blocks = plan.sizes.size
-    bottom = 0 if plan.norm[0] != NONE else 1
-    outputs = plan.sizes[blocks - 1]
+    """One thread's part of one stage."""
+    if stage == GATHER:
+        gather(thread, threads, X, order, start, n, work)
+    elif stage == FORWARD:
+        forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step)
+    elif stage == FORWARD_FINISH:
+        forward_finish(thread, threads, plan, settings, params, work, b, n, step)
+    elif stage == BACKWARD:
+        backward(thread, threads, plan, settings, params, grads, work, b, n)
+    elif stage == BACKWARD_FINISH:
+        backward_finish(thread, threads, plan, settings, params, grads, work, b, n)
+    else:
+        update_share(thread, threads, plan, settings, rate, decay, params, grads, first, second, work)
+
+
+def _run_batches(
+    X, Y, sample_weight, order, edges, schedule, threads, plan, settings, params, grads, first, second,
+    moving_mean, moving_var, work, step, result,
+):  # fmt: skip
+    """Run the schedule on each batch order[edges[k]:edges[k + 1]]; returns the mean loss and the steps so far.
+
+    Training and prediction are two schedules of the same code; a prediction is stored in result (samples, outputs).
+    """
+    last = plan.sizes.size - 1
+    outputs = plan.sizes[last]
     total = 0.0
     for k in range(edges.size - 1):
         start, n = edges[k], edges[k + 1] - edges[k]
+        s, e = plan.rows[last] * n, (plan.rows[last] + outputs) * n
+        p = work.out[s:e].reshape((outputs, n))
         step += 1
-        for thread in prange(threads):
-            gather(thread, threads, X, order, start, n, work)
-        for b in range(bottom, blocks):
-            for thread in prange(threads):
-                forward(
-                    thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step, True
-                )
-            if plan.norm[b] == SAMPLE:
-                for thread in prange(threads):
-                    forward_finish(thread, threads, plan, settings, params, work, b, n, step, True)
-        s, e = plan.rows[blocks - 1] * n, (plan.rows[blocks - 1] + outputs) * n
-        gather_targets(Y, sample_weight, order, start, n, work)
-        p, delta = work.out[s:e].reshape((outputs, n)), work.delta[s:e].reshape((outputs, n))
-        predict_outputs(settings.loss, p, p)
-        loss, weight = loss_and_gradient(settings.loss, p, work.target[:n], work.weight[:n], delta)
-        for b in range(blocks - 1, bottom - 1, -1):
-            for thread in prange(threads):
-                backward(thread, threads, plan, settings, params, grads, work, b, n)
-            if plan.norm[b] == SAMPLE:
-                for thread in prange(threads):
-                    backward_finish(thread, threads, plan, settings, params, grads, work, b, n)
         rate = step_size(settings.optimizer, settings.learning_rate, settings.beta_1, settings.beta_2, step)
-        decay = settings.alpha / weight
-        for thread in prange(threads):
-            update_share(thread, threads, plan, settings, rate, decay, params, grads, first, second, work)
+        loss, decay = 0.0, 0.0
+        for i in range(schedule.shape[0]):
+            stage, b = schedule[i, 0], schedule[i, 1]
+            if stage == OUTPUT:
+                predict_outputs(settings.loss, p, p)
+                if not settings.training:
+                    store(p, start, result)
+            elif stage == LOSS:
+                gather_targets(Y, sample_weight, order, start, n, work)
+                delta = work.delta[s:e].reshape((outputs, n))
+                loss, weight = loss_and_gradient(settings.loss, p, work.target[:n], work.weight[:n], delta)
+                decay = settings.alpha / weight
+            else:
+                # one parallel region for all stages: each would be compiled with everything it calls
+                for thread in prange(threads):
+                    run_stage(
+                        stage, b, thread, threads, X, order, start, n, plan, settings, rate, decay, params, grads,
+                        first, second, moving_mean, moving_var, work, step,
+                    )  # fmt: skip
         penalty = 0.0
         for thread in range(threads):
             penalty += work.squares[thread]
@@ -97,32 +122,4 @@ def _train_epoch(
     return total / max(edges[edges.size - 1] - edges[0], 1), step
 
 
-def _predict(X, chunk, threads, plan, settings, params, moving_mean, moving_var, work, result):
-    """Fill result (samples, outputs), chunk samples at a time, with moving statistics and no dropout."""
-    blocks = plan.sizes.size
-    bottom = 0 if plan.norm[0] != NONE else 1
-    outputs = plan.sizes[blocks - 1]
-    samples = X.shape[0]
-    order = np.arange(samples)
-    for start in range(0, samples, chunk):
-        n = min(chunk, samples - start)
-        for thread in prange(threads):
-            gather(thread, threads, X, order, start, n, work)
-        for b in range(bottom, blocks):
-            for thread in prange(threads):
-                forward(
-                    thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, 0, False
-                )
-            if plan.norm[b] == SAMPLE:
-                for thread in prange(threads):
-                    forward_finish(thread, threads, plan, settings, params, work, b, n, 0, False)
-        s = plan.rows[blocks - 1] * n
-        p = work.out[s : s + outputs * n].reshape((outputs, n))
-        predict_outputs(settings.loss, p, p)
-        for i in range(n):
-            for j in range(outputs):
-                result[start + i, j] = p[j, i]
-
-
-train_epoch = entry(_train_epoch), entry(parallel=True)(_train_epoch)
-predict = entry(_predict), entry(parallel=True)(_predict)
+run_batches = entry(_run_batches), entry(parallel=True)(_run_batches)

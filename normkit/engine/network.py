@@ -4,10 +4,21 @@ import numpy as np
 
 from normkit import threads
 from normkit.engine import epoch, losses, optimizers
-from normkit.engine.plan import FEATURE, NONE, SAMPLE, Settings, make_plan, make_work
+from normkit.engine.plan import (
+    FEATURE,
+    NONE,
+    SAMPLE,
+    Settings,
+    make_plan,
+    make_work,
+    prediction_schedule,
+    training_schedule,
+)
 
-# Multiply-adds of a step below which one thread is faster than two (two cores: 1e6 lost, 4e6 won)
+# Multiply-adds of a batch, forward pass, below which one thread is faster than two in training, and below which
+# prediction is over before a second compiled variant would have paid for itself
 _PARALLEL_FROM = 2_000_000
+_PARALLEL_PREDICT_FROM = 8_000_000
 PREDICT_CHUNK = 256
 
 
@@ -101,11 +112,11 @@ class Network:
         """Go back to a `state`."""
         self.params[...], self.moving_mean[...], self.moving_var[...] = state
 
-    def choose_threads(self, n_threads, batch):
+    def choose_threads(self, n_threads, batch, threshold=_PARALLEL_FROM):
         """Return the threads that pay for a batch of this many samples."""
         wanted = threads.available() if n_threads is None else n_threads
         operations = sum(a * b for a, b in zip(self.sizes, self.sizes[1:])) * batch
-        return 1 if operations < _PARALLEL_FROM else wanted
+        return 1 if operations < threshold else wanted
 
     def _buffers(self, batch, team, **kwargs):
         key = (batch, team, *sorted(kwargs.items()))
@@ -122,13 +133,18 @@ class Network:
         chunk = min(PREDICT_CHUNK, X.shape[0])
         settings = Settings(
             losses.CODES[self.output], 0, 0.0, 0.0, False, 0.0, 0.0, 0.0, 0.0, 0.0,
-            float(norm_epsilon), False, False, 0.0, 0,
+            float(norm_epsilon), False, False, 0.0, 0, False,
         )  # fmt: skip
-        with threads.single_threaded_blas(), threads.team(self.choose_threads(n_threads, chunk)) as team:
+        none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
+        order = np.arange(X.shape[0], dtype=np.int64)
+        edges = batch_edges(X.shape[0], chunk, False)
+        wanted = self.choose_threads(n_threads, chunk, _PARALLEL_PREDICT_FROM)
+        with threads.single_threaded_blas(), threads.team(wanted) as team:
             work = make_work(self.plan, chunk, self.dtype, team, self.target_width, training=False)
-            epoch.predict[team > 1](
-                X, chunk, team, self.plan, settings, self.params, self.moving_mean, self.moving_var, work, result
-            )
+            epoch.run_batches[team > 1](
+                X, no_targets, none, order, edges, prediction_schedule(self.plan), team, self.plan, settings,
+                self.params, none, none, none, self.moving_mean, self.moving_var, work, 0, result,
+            )  # fmt: skip
         return result
 
 
@@ -150,7 +166,7 @@ class Trainer:
             losses.CODES[self.network.output], optimizers.CODES[optimizer], self.learning_rate, float(o.momentum),
             bool(o.nesterovs_momentum), float(o.beta_1), float(o.beta_2), float(o.epsilon), float(alpha),
             self.norm_momentum, float(o.norm_epsilon), bool(o.norm_scale), bool(o.norm_center),
-            float(o.dropout), self.dropout_seed,
+            float(o.dropout), self.dropout_seed, True,
         )  # fmt: skip
 
     def run(self, X, Y, sample_weight, order, edges, optimizer=None):
@@ -161,9 +177,10 @@ class Trainer:
         settings = self._settings(optimizer or o.solver, o.alpha)
         with threads.single_threaded_blas(), threads.team(network.choose_threads(o.n_threads, batch)) as team:
             work = network._buffers(batch, team, dropout=float(o.dropout))
-            loss, self.steps = epoch.train_epoch[team > 1](
-                X, Y, weights, order, edges, team, network.plan, settings, network.params, self.grads, self.first,
-                self.second, network.moving_mean, network.moving_var, work, self.steps,
+            loss, self.steps = epoch.run_batches[team > 1](
+                X, Y, weights, order, edges, training_schedule(network.plan), team, network.plan, settings,
+                network.params, self.grads, self.first, self.second, network.moving_mean, network.moving_var, work,
+                self.steps, np.empty((0, 0), network.dtype),
             )  # fmt: skip
         return float(loss)
 

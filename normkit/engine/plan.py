@@ -15,6 +15,9 @@ from normkit.math.activations import CODES
 NONE, FEATURE, SAMPLE = 0, 1, 2
 NORMS = {None: NONE, "batch": FEATURE, "layer": SAMPLE}
 
+# The stages of a step. Each but LOSS and OUTPUT is run by all threads, with a barrier after it.
+GATHER, FORWARD, FORWARD_FINISH, OUTPUT, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE = range(8)
+
 
 class Plan(NamedTuple):
     """One entry a block; offsets into the parameter vector are -1 where a block has no such parameter."""
@@ -48,6 +51,7 @@ class Settings(NamedTuple):
     train_beta: bool
     dropout: float
     seed: int
+    training: bool
 
 
 class Work(NamedTuple):
@@ -104,6 +108,32 @@ def make_plan(sizes, activation, out_normless, normalization, position, normaliz
         [*starts, rows],
     )))  # fmt: skip
     return plan, length
+
+
+def _forward_schedule(plan):
+    schedule = [(GATHER, 0)]
+    for b in range(len(plan.sizes)):
+        if b > 0 or plan.norm[0] != NONE:
+            schedule.append((FORWARD, b))
+            if plan.norm[b] == SAMPLE:
+                schedule.append((FORWARD_FINISH, b))
+    return [*schedule, (OUTPUT, 0)]
+
+
+def prediction_schedule(plan):
+    """Stages of a prediction, (stages, 2): stage and block."""
+    return np.array(_forward_schedule(plan), np.int64)
+
+
+def training_schedule(plan):
+    """Stages of a training step, (stages, 2): stage and block."""
+    schedule = [*_forward_schedule(plan), (LOSS, 0)]
+    for b in reversed(range(len(plan.sizes))):
+        if b > 0 or plan.norm[0] != NONE:
+            schedule.append((BACKWARD, b))
+            if plan.norm[b] == SAMPLE:
+                schedule.append((BACKWARD_FINISH, b))
+    return np.array([*schedule, (UPDATE, 0)], np.int64)
 
 
 def _aligned(shape, dtype):
