@@ -1,7 +1,8 @@
 """Activations: value and derivative as scalar formulas, and the registry that gives each its code.
 
-A derivative sees the activation's input z and its output a, and may use whichever is cheaper. A new activation
-is one pair of formulas here, one row in `CODES` and one branch in each of `activate` and `activate_backward`.
+A derivative sees the activation's input z and its output a, and may use whichever is cheaper. A new
+activation is one pair of formulas here, one row in `CODES` and one branch in each of `activate` and
+`activate_backward`. The forms are those that do not cancel: expm1 near zero, erfc in gelu's left tail.
 """
 
 import math
@@ -9,7 +10,7 @@ import math
 import numpy as np
 
 from normkit._jit import leaf
-from normkit.math.exp import exp
+from normkit.math.exp import exp, expm1
 
 CODES = {
     "identity": 0,
@@ -31,7 +32,7 @@ SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 @leaf
 def activate(code, z, a):  # scalar, (n,), (n,); a may be z
-    """a = f(z), element by element."""
+    """Write a = f(z), element by element."""
     t = a.dtype.type
     zero, one, two = t(0), t(1), t(2)
     n = z.size
@@ -42,15 +43,11 @@ def activate(code, z, a):  # scalar, (n,), (n,); a may be z
         for i in range(n):
             a[i] = one / (one + exp(-z[i]))
     elif code == 2:
-        c3, c5, c7, c9 = t(-1 / 3), t(2 / 15), t(-17 / 315), t(62 / 2835)
-        c11, small = t(-1382 / 155925), t(0.08)
         for i in range(n):
             v = z[i]
-            s = v * v
-            # near zero the exponential form cancels, the series does not
-            series = v * (one + s * (c3 + s * (c5 + s * (c7 + s * (c9 + s * c11)))))
-            full = one - two / (exp(two * v) + one)
-            a[i] = series if abs(v) < small else full
+            e = expm1(-two * abs(v))
+            s = -e / (e + two)
+            a[i] = -s if v < zero else s
     elif code == 3:
         for i in range(n):
             v = z[i]
@@ -58,7 +55,7 @@ def activate(code, z, a):  # scalar, (n,), (n,); a may be z
     elif code == 4:
         for i in range(n):
             v = z[i]
-            a[i] = v if v > zero else exp(v) - one
+            a[i] = v if v > zero else expm1(v)
     elif code == 5:
         slope = t(LEAKY_SLOPE)
         for i in range(n):
@@ -68,11 +65,12 @@ def activate(code, z, a):  # scalar, (n,), (n,); a may be z
         scale, bend = t(SELU_SCALE), t(SELU_SCALE * SELU_ALPHA)
         for i in range(n):
             v = z[i]
-            a[i] = scale * v if v > zero else bend * (exp(v) - one)
+            a[i] = scale * v if v > zero else bend * expm1(v)
     elif code == 7:
+        half, root = t(0.5), t(math.sqrt(0.5))
         for i in range(n):
             v = z[i]
-            a[i] = t(0.5) * v * (one + t(math.erf(v * t(math.sqrt(0.5)))))
+            a[i] = half * v * t(math.erfc(-v * root))
     elif code == 8:
         for i in range(n):
             v = z[i]
@@ -85,7 +83,7 @@ def activate(code, z, a):  # scalar, (n,), (n,); a may be z
 
 @leaf
 def activate_backward(code, z, a, d):  # scalar, three (n,)
-    """d *= f'(z), element by element."""
+    """Multiply d by f'(z), element by element."""
     t = d.dtype.type
     zero, one, half = t(0), t(1), t(0.5)
     n = d.size
@@ -115,7 +113,7 @@ def activate_backward(code, z, a, d):  # scalar, three (n,)
         root, density = t(math.sqrt(0.5)), t(1 / math.sqrt(2 * math.pi))
         for i in range(n):
             v = z[i]
-            d[i] *= half * (one + t(math.erf(v * root))) + v * density * exp(-half * v * v)
+            d[i] *= half * t(math.erfc(-v * root)) + v * density * exp(-half * v * v)
     elif code == 8:
         for i in range(n):
             v = z[i]
