@@ -6,15 +6,17 @@ A norm takes the mean ``m`` and the biased variance ``v`` of n values, and retur
 
 BatchNorm takes the values of one feature over the batch, LayerNorm those of one sample over its features.
 
-Gradient. Let ``r = 1 / sqrt(v + epsilon)`` and ``g = dL/dxhat = gamma * dy``. The input reaches the loss three
-ways: directly, through m and through v.
+Gradient. Let ``r = 1 / sqrt(v + epsilon)`` and ``g = dL/dxhat = gamma * dy``. The input reaches the loss
+three ways: directly, through m and through v.
 
-    dL/dx = g * r                                 (1) directly
-          + dL/dm * 1/n                           (2) dL/dm = -r * sum(g);  sum(x - m) = 0 kills m's way through v
-          + dL/dv * 2 (x - m) / n                 (3) dL/dv = -r**3 / 2 * sum(g * (x - m))
+    dL/dx = g * r                  (1) directly
+          + dL/dm * 1/n            (2) dL/dm = -r * sum(g);  sum(x - m) = 0 kills m's way through v
+          + dL/dv * 2 (x - m) / n  (3) dL/dv = -r**3 / 2 * sum(g * (x - m))
 
-With ``xhat = (x - m) * r`` this is ``dx = r * (g - mean(g) - xhat * mean(g * xhat))``. The parameters' gradients
-are ``dgamma = sum(dy * xhat)`` and ``dbeta = sum(dy)`` over everything that shares the parameter.
+With ``xhat = (x - m) * r`` this is ``dx = r * (g - mean(g) - xhat * mean(g * xhat))``. The parameters'
+gradients are ``dgamma = sum(dy * xhat)`` and ``dbeta = sum(dy)`` over everything that shares the parameter.
+
+Nothing here converts: give float64, or complex128 for complex-step gradients.
 """
 
 import numpy as np
@@ -28,7 +30,7 @@ def statistics(x, axes, epsilon):
 
 
 def norm(x, gamma, beta, axes, epsilon=1e-3):
-    """Normalize over axes; gamma and beta broadcast against x. Works for complex x (complex-step gradients)."""
+    """Normalize over axes; gamma and beta broadcast against x."""
     mean, rstd = statistics(x, axes, epsilon)
     return gamma * (x - mean) * rstd + beta
 

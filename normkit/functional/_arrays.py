@@ -1,5 +1,9 @@
 """What every norm function does before and after its kernel: check, bring into canonical shape, dispatch."""
 
+import math
+import operator
+from numbers import Real
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
@@ -13,7 +17,8 @@ def check_input(x, name="x"):
     """Return x as an array; float32 and float64 only."""
     x = np.asarray(x)
     if x.dtype not in (np.float32, np.float64):
-        raise TypeError(f"{name} must be float32 or float64, got dtype {x.dtype}")
+        how = f"convert it with np.asarray({name}, np.float32)"
+        raise TypeError(f"{name} must be float32 or float64, got dtype {x.dtype}; {how}")
     if x.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension, got a scalar")
     return x
@@ -42,32 +47,50 @@ def check_out(out, x):
 
 
 def check_parameter(a, shape, name, default=None):
-    """Return a as a float64 vector of the given shape, flattened; None becomes the default."""
-    if a is None:
-        return np.full(int(np.prod(shape)), default, np.float64)
+    """Return a as a flat float64 copy of an array of the given shape; None becomes the default.
+
+    A copy, so that neither `out` nor what the caller does with a returned statistic changes the parameter.
+    """
+    if a is None and default is not None:
+        return np.full(math.prod(shape), default, np.float64)
     a = np.asarray(a)
     if not np.issubdtype(a.dtype, np.number) or np.issubdtype(a.dtype, np.complexfloating):
         raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
     if a.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
-    return np.ascontiguousarray(a, np.float64).ravel()
+    return np.array(a, np.float64, order="C").ravel()
+
+
+def check_number(value, name):
+    """Return value as a float."""
+    if not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, got {type(value).__name__}")
+    return float(value)
 
 
 def check_epsilon(epsilon):
-    """Return epsilon as a float; it must be positive."""
-    if not epsilon > 0:
-        raise ValueError(f"epsilon must be positive, got {epsilon!r}")
-    return float(epsilon)
+    """Return epsilon as a float; it must be positive and finite."""
+    epsilon = check_number(epsilon, "epsilon")
+    if not 0 < epsilon < math.inf:
+        raise ValueError(f"epsilon must be positive and finite, got {epsilon}")
+    return epsilon
 
 
 def check_axis(axis, ndim):
     """Return axis as a non-negative index."""
+    try:
+        axis = operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {axis!r}") from None
     return normalize_axis_index(axis, ndim, "axis")
 
 
 def check_axes(axis, ndim):
     """Return one or several axes as a sorted tuple of non-negative indices."""
-    axes = tuple(sorted(normalize_axis_tuple(axis, ndim, "axis")))
+    try:
+        axes = tuple(sorted(normalize_axis_tuple(axis, ndim, "axis")))
+    except TypeError:
+        raise TypeError(f"axis must be an integer or a tuple of integers, got {axis!r}") from None
     if not axes:
         raise ValueError("axis must name at least one axis, got ()")
     return axes
@@ -93,32 +116,37 @@ class Canonical:
         """Return x in the kernel's shape."""
         return np.ascontiguousarray(x.transpose(self.order)).reshape(self.group_shape)
 
-    def output(self, out):
-        """Return an array in the kernel's shape to write to: out itself where its memory allows that."""
+    def output(self, out, *views):
+        """Return an array in the kernel's shape to write to: out itself where its memory allows that.
+
+        It does where out is contiguous, and each of the views that the kernel reads is either the very same
+        memory or none of it: of inputs shifted against the output, the kernel would overwrite what it has yet
+        to read.
+        """
         moved = out.transpose(self.order)
         if moved.flags.c_contiguous:
-            return moved.reshape(self.group_shape)
+            y = moved.reshape(self.group_shape)
+            if not any(np.may_share_memory(y, view) and y.ctypes.data != view.ctypes.data for view in views):
+                return y
         return np.empty(self.group_shape, out.dtype)
 
     def store(self, written, out):
         """Copy what the kernel wrote to out, unless it is out's own memory."""
-        moved = out.transpose(self.order)
-        if not np.shares_memory(written, out):
+        if not np.may_share_memory(written, out):
+            moved = out.transpose(self.order)
             moved[...] = written.reshape(moved.shape)
 
 
 def rows_view(shape, axes):
     """Layout (M, N): the normalized axes last."""
     kept = [i for i in range(len(shape)) if i not in axes]
-    order = (*kept, *axes)
-    n = int(np.prod([shape[i] for i in axes]))
-    m = int(np.prod([shape[i] for i in kept]))
-    return Canonical(order, (m, n)), tuple(shape[i] for i in kept), tuple(shape[i] for i in axes)
+    kept_shape, normalized = tuple(shape[i] for i in kept), tuple(shape[i] for i in axes)
+    return Canonical((*kept, *axes), (math.prod(kept_shape), math.prod(normalized))), kept_shape, normalized
 
 
 def channels_view(shape, axis):
     """Layout (outer, C, inner), or (M, C) where nothing follows the feature axis."""
-    outer, inner = int(np.prod(shape[:axis])), int(np.prod(shape[axis + 1 :]))
+    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
     channels = shape[axis]
     group = (outer, channels) if inner == 1 else (outer, channels, inner)
     return Canonical(tuple(range(len(shape))), group)

@@ -1,19 +1,28 @@
 """Whole-array loops over canonical views: rows (M, N), channels-last (M, C), channels-first (O, C, I).
 
-Reductions over rows are split into a fixed number of blocks that are combined in order, so that the result does
-not depend on the number of threads. Each loop exists once and is compiled twice, serial and parallel.
+Reductions over rows are split into blocks that are combined in order. Their number is the length of the
+arrays that take the partial sums and depends on the shape alone, so that the result does not depend on the
+number of threads. Each loop exists once and is compiled twice, serial and parallel. The output may be an
+input: an element is written after it was read for the last time.
 """
 
 import numpy as np
 from numba import prange
 
 from normkit._jit import entry
-from normkit.kernels.cpu.norms import normalize_row, row_statistics, scale_shift_row
+from normkit.kernels.cpu.norms import normalize_scale_shift_row, row_statistics
 
 BLOCKS = 64
+# A block's partial sums are two rows of float64: with fewer rows a block they outgrow x itself.
+ROWS_PER_BLOCK = 8
 
 
-def _layer_norm(x, gamma, beta, epsilon, out, mean, rstd):  # (M, N), (N,), (N,), scalar, (M, N), (M,), (M,)
+def block_count(rows):
+    """Return into how many blocks a reduction over rows is split."""
+    return max(1, min(BLOCKS, rows // ROWS_PER_BLOCK))
+
+
+def _layer_norm(x, gamma, beta, epsilon, out, mean, rstd):  # (M, N), (N,), (N,), scalar, (M, N), two (M,)
     for b in prange(BLOCKS):
         for i in range(b * x.shape[0] // BLOCKS, (b + 1) * x.shape[0] // BLOCKS):
             row = x[i]
@@ -21,16 +30,16 @@ def _layer_norm(x, gamma, beta, epsilon, out, mean, rstd):  # (M, N), (N,), (N,)
             r = 1.0 / np.sqrt(v + epsilon)
             mean[i] = m
             rstd[i] = r
-            normalize_row(row, m, r, out[i])
-            scale_shift_row(out[i], gamma, beta, out[i])
+            normalize_scale_shift_row(row, m, r, gamma, beta, out[i])
 
 
 def _layer_norm_backward(dy, x, gamma, mean, rstd, dx, part_dgamma, part_dbeta):
-    # (M, N), (M, N), (N,), (M,), (M,), (M, N), (BLOCKS, N), (BLOCKS, N)
+    # (M, N), (M, N), (N,), (M,), (M,), (M, N), (blocks, N), (blocks, N)
     n = x.shape[1]
-    for b in prange(BLOCKS):
+    blocks = part_dgamma.shape[0]
+    for b in prange(blocks):
         dgamma, dbeta = part_dgamma[b], part_dbeta[b]
-        for i in range(b * x.shape[0] // BLOCKS, (b + 1) * x.shape[0] // BLOCKS):
+        for i in range(b * x.shape[0] // blocks, (b + 1) * x.shape[0] // blocks):
             row, g, d = x[i], dy[i], dx[i]
             m, r = np.float64(mean[i]), np.float64(rstd[i])
             total, dot = 0.0, 0.0
@@ -49,28 +58,28 @@ def _layer_norm_backward(dy, x, gamma, mean, rstd, dx, part_dgamma, part_dbeta):
                 d[j] = r * (np.float64(g[j]) * gamma[j] - total - h * dot)
 
 
-def _channels_last_statistics(x, mean, squares):  # (M, C), (BLOCKS, C), (BLOCKS, C)
+def _channels_last_statistics(x, mean, squares):  # (M, C), (blocks, C), (blocks, C)
     """Per block of rows: mean, and sum of squares around it."""
     rows, channels = x.shape
-    for b in prange(BLOCKS):
-        start, stop = b * rows // BLOCKS, (b + 1) * rows // BLOCKS
-        if stop > start:
-            m, s, first = mean[b], squares[b], x[start]
-            for i in range(start, stop):
-                row = x[i]
-                for j in range(channels):
-                    m[j] += np.float64(row[j]) - np.float64(first[j])
+    blocks = mean.shape[0]
+    for b in prange(blocks):
+        start, stop = b * rows // blocks, (b + 1) * rows // blocks
+        m, s, first = mean[b], squares[b], x[start]
+        for i in range(start, stop):
+            row = x[i]
             for j in range(channels):
-                m[j] = np.float64(first[j]) + m[j] / (stop - start)
-            for i in range(start, stop):
-                row = x[i]
-                for j in range(channels):
-                    d = np.float64(row[j]) - m[j]
-                    s[j] += d * d
+                m[j] += np.float64(row[j]) - np.float64(first[j])
+        for j in range(channels):
+            m[j] = np.float64(first[j]) + m[j] / (stop - start)
+        for i in range(start, stop):
+            row = x[i]
+            for j in range(channels):
+                d = np.float64(row[j]) - m[j]
+                s[j] += d * d
 
 
 def _channels_last_normalize(x, mean, scale, beta, out):  # (M, C), three (C,), (M, C)
-    """out = (x - mean) * scale + beta, scale = gamma * rstd."""
+    """Write out = (x - mean) * scale + beta, scale = gamma * rstd."""
     for b in prange(BLOCKS):
         for i in range(b * x.shape[0] // BLOCKS, (b + 1) * x.shape[0] // BLOCKS):
             row, o = x[i], out[i]
@@ -79,10 +88,11 @@ def _channels_last_normalize(x, mean, scale, beta, out):  # (M, C), three (C,), 
 
 
 def _channels_last_sums(dy, x, mean, rstd, part_dgamma, part_dbeta):
-    # (M, C), (M, C), (C,), (C,), (BLOCKS, C), (BLOCKS, C)
-    for b in prange(BLOCKS):
+    # (M, C), (M, C), (C,), (C,), (blocks, C), (blocks, C)
+    blocks = part_dgamma.shape[0]
+    for b in prange(blocks):
         dgamma, dbeta = part_dgamma[b], part_dbeta[b]
-        for i in range(b * x.shape[0] // BLOCKS, (b + 1) * x.shape[0] // BLOCKS):
+        for i in range(b * x.shape[0] // blocks, (b + 1) * x.shape[0] // blocks):
             row, g = x[i], dy[i]
             for j in range(x.shape[1]):
                 t = np.float64(g[j])

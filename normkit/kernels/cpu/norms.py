@@ -1,7 +1,7 @@
 """Leaf loops on contiguous rows and matrices: statistics, normalization, gradients.
 
-Nothing here checks, allocates or knows of axes. Sums are carried in float64, whatever the data: the rounding of
-a float32 mean alone costs 1e-3 at mean 1e4. Each array line ends with its shape.
+Nothing here checks, allocates or knows of axes. Sums are carried in float64, whatever the data: the rounding
+of a float32 mean alone costs 1e-3 at mean 1e4. Each array line ends with its shape.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def row_statistics(x):  # x: (n,)
 
 @leaf
 def normalize_row(x, mean, rstd, out):  # (n,), scalars, (n,)
-    """out = (x - mean) * rstd; mean is float64, so that the centring does not round."""
+    """Write out = (x - mean) * rstd; mean is float64, so that the centring does not round."""
     cast = out.dtype.type
     r = np.float64(rstd)
     for i in range(x.size):
@@ -36,16 +36,16 @@ def normalize_row(x, mean, rstd, out):  # (n,), scalars, (n,)
 
 @leaf
 def affine_row(x, gamma, beta, out):  # (n,), scalars, (n,)
-    """out = gamma * x + beta with one gamma and one beta for the row."""
+    """Write out = gamma * x + beta with one gamma and one beta for the row."""
     for i in range(x.size):
         out[i] = gamma * x[i] + beta
 
 
 @leaf
-def scale_shift_row(x, gamma, beta, out):  # four (n,)
-    """out = gamma * x + beta, one gamma and one beta a column."""
+def normalize_scale_shift_row(x, mean, rstd, gamma, beta, out):  # (n,), float64 scalars, three (n,)
+    """Write out = gamma * (x - mean) * rstd + beta, one gamma and one beta a column, rounded once."""
     for i in range(x.size):
-        out[i] = gamma[i] * x[i] + beta[i]
+        out[i] = gamma[i] * ((np.float64(x[i]) - mean) * rstd) + beta[i]
 
 
 @leaf
@@ -62,7 +62,7 @@ def gradient_sums(dy, xhat):  # two (n,)
 
 @leaf
 def normalize_row_backward(dy, xhat, gamma, rstd, dbeta, dgamma, dx):  # (n,), (n,), four scalars, (n,)
-    """dx = gamma * rstd * (dy - dbeta / n - xhat * dgamma / n); dx may be dy."""
+    """Write dx = gamma * rstd * (dy - dbeta / n - xhat * dgamma / n); dx may be dy."""
     cast = dx.dtype.type
     n = dy.size
     k = cast(gamma * rstd)

@@ -8,6 +8,7 @@ from normkit.functional._arrays import (
     check_epsilon,
     check_input,
     check_like,
+    check_number,
     check_out,
     check_parameter,
     run,
@@ -18,21 +19,27 @@ from normkit.kernels.cpu import arrays as kernels
 def _statistics(x, channels):
     """Mean and biased variance of each channel, float64; x is in canonical layout."""
     if x.ndim == 3:
-        mean, squares = np.zeros(channels), np.zeros(channels)
+        mean, squares = np.empty(channels), np.empty(channels)
         run(kernels.channels_first_statistics, x.size, x, mean, squares)
         return mean, squares / (x.size // channels)
     rows = x.shape[0]
-    means, squares = np.zeros((kernels.BLOCKS, channels)), np.zeros((kernels.BLOCKS, channels))
+    blocks = kernels.block_count(rows)
+    means, squares = np.zeros((blocks, channels)), np.zeros((blocks, channels))
     run(kernels.channels_last_statistics, x.size, x, means, squares)
-    edges = np.arange(kernels.BLOCKS + 1) * rows // kernels.BLOCKS
-    counts = np.diff(edges)[:, None]  # (BLOCKS, 1)
+    counts = np.diff(np.arange(blocks + 1) * rows // blocks)[:, None]  # (blocks, 1)
     # Merge of partial moments (Chan, Golub, LeVeque 1979): within the blocks plus between the blocks,
     # around the first block's mean so that a large common offset does not cancel.
-    shift = means[counts[:, 0] > 0][0]  # (C,)
-    deviation = np.where(counts > 0, means - shift, 0.0)  # (BLOCKS, C)
-    offset = (counts * deviation).sum(axis=0) / rows  # (C,)
-    between = (counts * (deviation - offset) ** 2).sum(axis=0)  # (C,)
-    return shift + offset, (squares.sum(axis=0) + between) / rows
+    with np.errstate(invalid="ignore", over="ignore"):  # a channel with infinities becomes NaN, silently
+        deviation = means - means[0]  # (blocks, C)
+        offset = (counts * deviation).sum(axis=0) / rows  # (C,)
+        between = (counts * (deviation - offset) ** 2).sum(axis=0)  # (C,)
+        return means[0] + offset, (squares.sum(axis=0) + between) / rows
+
+
+def _scale(gamma, rstd):
+    """Return gamma * rstd; infinity times zero is NaN, silently, as everywhere in the kernels."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return gamma * rstd
 
 
 def batch_norm(
@@ -41,8 +48,8 @@ def batch_norm(
     """Normalize each feature over the batch.
 
     ``y = gamma * (x - mean) * rstd + beta`` with ``rstd = 1 / sqrt(var + epsilon)``. `mean` and the biased
-    variance `var` are those of the batch, over all axes but `axis`; where both are given, they are used instead
-    (inference with moving statistics).
+    variance `var` are those of the batch, over all axes but `axis`; where both are given, they are used
+    instead (inference with moving statistics).
 
     Parameters
     ----------
@@ -57,7 +64,7 @@ def batch_norm(
     mean, var : array of shape (x.shape[axis],), optional
         Statistics to use instead of the batch's; both or neither.
     out : array, optional
-        Receives the result; shape and dtype of `x`. May be `x` itself.
+        Receives the result; shape and dtype of `x`. May be `x` itself or overlap it.
     return_stats : bool, default=False
         Also return the statistics that `batch_norm_backward` takes.
 
@@ -65,7 +72,7 @@ def batch_norm(
     -------
     y : array, shape and dtype of `x`
     mean, rstd : array of float64, shape (x.shape[axis],)
-        Only with ``return_stats=True``.
+        Only with ``return_stats=True``. NaN for an empty batch: it has no statistics.
 
     Raises
     ------
@@ -105,12 +112,12 @@ def batch_norm(
     elif x.size:
         mean, var = _statistics(view, channels)
     else:
-        mean, var = np.zeros(channels), np.zeros(channels)
-    rstd = 1.0 / np.sqrt(var + epsilon)
+        mean, var = np.full(channels, np.nan), np.full(channels, np.nan)
+    rstd = 1.0 / np.sqrt(var + epsilon)  # (C,)
     if x.size:
-        y = layout.output(out)
+        y = layout.output(out, view)
         kernel = kernels.channels_last_normalize if view.ndim == 2 else kernels.channels_first_normalize
-        run(kernel, x.size, view, mean, gamma * rstd, beta, y)
+        run(kernel, x.size, view, mean, _scale(gamma, rstd), beta, y)
         layout.store(y, out)
     return (out, mean, rstd) if return_stats else out
 
@@ -132,7 +139,7 @@ def batch_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     axis : int, default=-1
         The feature axis.
     out : array, optional
-        Receives dx. May be `dy` or `x` itself.
+        Receives dx. May be `dy` or `x` itself or overlap them.
 
     Returns
     -------
@@ -171,28 +178,31 @@ def batch_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     out = check_out(out, x)
     if not x.size:
         return out, np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
-    view, grad, dx = layout.view(x), layout.view(dy), layout.output(out)
+    view, grad = layout.view(x), layout.view(dy)
+    dx = layout.output(out, view, grad)
     if view.ndim == 2:
-        parts = np.zeros((2, kernels.BLOCKS, channels))
+        parts = np.zeros((2, kernels.block_count(view.shape[0]), channels))
         run(kernels.channels_last_sums, x.size, grad, view, mean, rstd, parts[0], parts[1])
-        dgamma, dbeta = parts.sum(axis=1)
+        with np.errstate(invalid="ignore", over="ignore"):
+            dgamma, dbeta = parts.sum(axis=1)  # (C,), (C,)
         kernel = kernels.channels_last_gradient
     else:
         dgamma, dbeta = np.empty(channels), np.empty(channels)
         run(kernels.channels_first_sums, x.size, grad, view, mean, rstd, dgamma, dbeta)
         kernel = kernels.channels_first_gradient
     n = x.size // channels
-    run(kernel, x.size, grad, view, mean, rstd, gamma * rstd, dgamma / n, dbeta / n, dx)
+    run(kernel, x.size, grad, view, mean, rstd, _scale(gamma, rstd), dgamma / n, dbeta / n, dx)
     layout.store(dx, out)
-    return out, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
+    with np.errstate(over="ignore"):
+        return out, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
 
 
 def update_running(running_mean, running_var, mean, var, *, momentum=0.99):
     """Update moving statistics in place, in Keras' convention.
 
     ``running = momentum * running + (1 - momentum) * batch``, the biased variance: `momentum` is the share
-    that is kept. torch's `momentum` is the share taken in, ``running = (1 - m) * running + m * batch``, with the
-    unbiased variance: torch's 0.1 is 0.9 here.
+    that is kept. torch's `momentum` is the share taken in, ``running = (1 - m) * running + m * batch``, with
+    the unbiased variance: torch's 0.1 is 0.9 here, and what it takes in is larger by n / (n - 1).
 
     Parameters
     ----------
@@ -211,9 +221,9 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99):
     Raises
     ------
     TypeError
-        If the moving statistics are not arrays of float.
+        If the moving statistics are not arrays of float, or `mean` or `var` are not numbers.
     ValueError
-        If shapes differ or `momentum` is outside [0, 1].
+        If shapes differ, a moving statistic is read-only or `momentum` is outside [0, 1].
 
     Examples
     --------
@@ -221,16 +231,28 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99):
     >>> from normkit import update_running
     >>> update_running(np.zeros(1), np.ones(1), np.array([10.0]), np.array([3.0]), momentum=0.9)
     (array([1.]), array([1.2]))
+
+    The variance from what `batch_norm` returns; its last bit may be below zero where the batch is constant:
+
+    >>> from normkit import batch_norm
+    >>> y, mean, rstd = batch_norm(np.array([[1.0], [5.0]]), epsilon=1e-3, return_stats=True)
+    >>> np.maximum(rstd**-2 - 1e-3, 0).round(9)
+    array([4.])
     """
+    momentum = check_number(momentum, "momentum")
     if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum!r}")
-    pairs = (("running_mean", running_mean, "mean", mean), ("running_var", running_var, "var", var))
-    for running_name, running, name, batch in pairs:
+        raise ValueError(f"momentum must be in [0, 1], got {momentum}")
+    updated = []
+    for name, running, batch in (("mean", running_mean, mean), ("var", running_var, var)):
         if not isinstance(running, np.ndarray) or not np.issubdtype(running.dtype, np.floating):
-            raise TypeError(f"{running_name} must be an ndarray of float, it is updated in place")
-        if np.shape(batch) != running.shape:
-            raise ValueError(f"{name} must have shape {running.shape}, got {np.shape(batch)}")
-    for _, running, _, batch in pairs:
-        running *= momentum
-        running += (1 - momentum) * np.asarray(batch)
+            got = f"dtype {running.dtype}" if isinstance(running, np.ndarray) else type(running).__name__
+            raise TypeError(f"running_{name} must be an array of float to be updated in place, got {got}")
+        if not running.flags.writeable:
+            raise ValueError(
+                f"running_{name} must be writeable to be updated in place, got a read-only array"
+            )
+        batch = check_parameter(batch, running.shape, name).reshape(running.shape)
+        updated.append(momentum * running.astype(np.float64) + (1 - momentum) * batch)
+    # both are checked and computed before either changes; rounded once
+    running_mean[...], running_var[...] = updated
     return running_mean, running_var

@@ -32,7 +32,7 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     epsilon : float, default=1e-3
         Added to the variance, positive.
     out : array, optional
-        Receives the result; shape and dtype of `x`. May be `x` itself.
+        Receives the result; shape and dtype of `x`. May be `x` itself or overlap it.
     return_stats : bool, default=False
         Also return the statistics that `layer_norm_backward` takes.
 
@@ -40,7 +40,7 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     -------
     y : array, shape and dtype of `x`
     mean, rstd : array of float64, shape of `x` without the normalized axes
-        Only with ``return_stats=True``.
+        Only with ``return_stats=True``. NaN where there is no value to take them of.
 
     Raises
     ------
@@ -68,10 +68,11 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     epsilon = check_epsilon(epsilon)
     out = check_out(out, x)
     m, n = layout.group_shape
-    mean, rstd = np.zeros(m), np.full(m, epsilon**-0.5)
+    mean, rstd = np.full(m, np.nan), np.full(m, np.nan)  # (M,), (M,)
     if x.size:
-        y = layout.output(out)
-        run(kernels.layer_norm, x.size, layout.view(x), gamma, beta, epsilon, y, mean, rstd)
+        view = layout.view(x)  # (M, N)
+        y = layout.output(out, view)  # (M, N)
+        run(kernels.layer_norm, x.size, view, gamma, beta, epsilon, y, mean, rstd)
         layout.store(y, out)
     return (out, mean.reshape(kept), rstd.reshape(kept)) if return_stats else out
 
@@ -94,7 +95,7 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     axis : int or tuple of int, default=-1
         The normalized axis or axes.
     out : array, optional
-        Receives dx. May be `dy` or `x` itself.
+        Receives dx. May be `dy` or `x` itself or overlap them.
 
     Returns
     -------
@@ -125,12 +126,13 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     mean = check_parameter(mean, kept, "mean")
     rstd = check_parameter(rstd, kept, "rstd")
     out = check_out(out, x)
-    n = layout.group_shape[1]
-    dgamma, dbeta = np.zeros((kernels.BLOCKS, n)), np.zeros((kernels.BLOCKS, n))
+    m, n = layout.group_shape
+    blocks = kernels.block_count(m)
+    dgamma, dbeta = np.zeros((blocks, n)), np.zeros((blocks, n))
     if x.size:
-        dx = layout.output(out)
-        arguments = layout.view(dy), layout.view(x), gamma, mean, rstd, dx, dgamma, dbeta
-        run(kernels.layer_norm_backward, x.size, *arguments)
+        view, grad = layout.view(x), layout.view(dy)  # (M, N), (M, N)
+        dx = layout.output(out, view, grad)  # (M, N)
+        run(kernels.layer_norm_backward, x.size, grad, view, gamma, mean, rstd, dx, dgamma, dbeta)
         layout.store(dx, out)
     return (
         out,
