@@ -1,19 +1,25 @@
 """``normkit compare``: every normalization at every batch size, with several seeds."""
 
-from pathlib import Path
-
 import click
 
-from normkit_cli.main import WrongData
-from normkit_cli.options import NORMS, ChoiceList, NumberList, data_options, model_options
+from .main import WrongData
+from .options import NORMS, ChoiceList, NumberList, data_options, estimator_parameters, model_options
 
 _QUICK = {"epochs": 5, "seeds": 2}
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+    Examples:
+      normkit compare --batch-sizes 8,32,128
+      normkit compare --dataset table.csv --target label --norms none,batch --output results
+    """
+)
 @click.option("--batch-sizes", type=NumberList(), default="8,32,128", show_default=True)
 @click.option("--norms", type=ChoiceList(NORMS), default="none,batch,layer", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination.")
+@click.option(
+    "--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination."
+)
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @data_options
 @model_options
@@ -24,58 +30,65 @@ def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, q
     """Tell which normalization to use at your batch size, and whether it matters.
 
     Trains every combination of normalization and batch size with several seeds on the same splits (60 %
-    training, 20 % validation, 20 % test, or the dataset's own test set), and compares test accuracies.
-
-    \b
-    normkit compare --batch-sizes 8,32,128
-    normkit compare --dataset table.csv --target label --norms none,batch --output results
+    training, 20 % validation, 20 % test, or the dataset's own test set), and compares test accuracies within
+    each seed. Intervals are 95 % t intervals over the seeds.
     """
-    from normkit.experiments import data, results
+    from normkit.experiments import data, results, runs
     from normkit.experiments.errors import DataError
 
-    def unless_given(name, value):
+    def unless_given(name):
         given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
         return ctx.params[name] if given or not quick else _QUICK[name]
 
-    epochs, seeds = unless_given("epochs", epochs), unless_given("seeds", seeds)
-    batch_sizes = list(dict.fromkeys(batch_sizes))
     try:
         loaded = data.load(dataset, target, data_dir)
+        rows = len(data.split(loaded, 0).X_train)
         directory = results.prepare(output) if output else None
-        config = {
-            "dataset": dataset, "batch_sizes": batch_sizes, "norms": norms, "seeds": seeds, "epochs": epochs, **model,
-        }  # fmt: skip
-        _run(loaded, config, directory)
     except DataError as error:
         raise WrongData(str(error)) from None
+    possible = runs.possible_batch_sizes(batch_sizes, rows)
+    if max(batch_sizes) > rows:
+        click.echo(
+            f"Note: larger batches than the {rows:,} training samples become one batch of all.", err=True
+        )
+    if min(possible) == 1 and "batch" in norms:
+        click.echo(
+            "Note: in a batch of one sample, batch normalization subtracts the sample from itself: "
+            "nothing can be learned.",
+            err=True,
+        )
+    config = {
+        "dataset": dataset, "batch_sizes": possible, "norms": norms, "seeds": unless_given("seeds"),
+        "epochs": unless_given("epochs"), **model,
+    }  # fmt: skip
+    done = _train(loaded, config, estimator_parameters(model))
+    _report(config, done, directory)
 
 
-def _run(dataset, config, directory: Path | None):
+def _train(dataset, config, parameters):
+    """Train the grid under a progress bar, which appears on a terminal only."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from normkit.experiments import plots, results, runs, statistics
+    from normkit.experiments import runs
 
-    parameters = {
-        "hidden_layer_sizes": config["hidden"],
-        "activation": config["activation"],
-        "kernel_initializer": config["kernel_initializer"],
-        "norm_position": config["norm_position"],
-        "norm_momentum": config["norm_momentum"],
-        "dropout": config["dropout"],
-        "learning_rate_init": config["learning_rate"],
-    }
     norms, batch_sizes, seeds = config["norms"], config["batch_sizes"], config["seeds"]
+    console = Console(stderr=True)
     done = []
-    progress = Progress(
+    with Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal,
-    )  # fmt: skip
-    with progress:
-        task = progress.add_task("compiling, then training", total=len(norms) * len(batch_sizes) * seeds)
+        console=console, transient=True, disable=not console.is_terminal,
+    ) as progress:  # fmt: skip
+        task = progress.add_task("compiling", total=len(norms) * len(batch_sizes) * seeds)
         for run in runs.grid(dataset, norms, batch_sizes, seeds, config["epochs"], **parameters):
             done.append(run)
             progress.update(task, advance=1, description=f"{run.normalization}, batch size {run.batch_size}")
+    return done
+
+
+def _report(config, done, directory):
+    from normkit.experiments import plots, results, statistics
+
     cells, verdicts = statistics.summarize(done), statistics.verdicts(done)
     _print_table(config, cells, verdicts)
     if directory:
@@ -90,32 +103,33 @@ def _print_table(config, cells, verdicts):
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, soft_wrap=True)
-    title = (
-        f"{config['dataset']}, {config['epochs']} epochs, {config['seeds']} seeds, "
+    console = Console(highlight=False, markup=False)
+
+    def sentence(text):
+        # wrapped between words on a terminal, one line each in a file
+        console.print(text, soft_wrap=not console.is_terminal)
+
+    sentence(
+        f"{config['dataset']}: {config['epochs']} epochs, {config['seeds']} seeds, "
         f"learning rate {config['learning_rate']:g} at every batch size"
     )
-    table = Table(title=title, title_justify="left")
+    table = Table()
     table.add_column("batch", justify="right")
     table.add_column("norm")
     for name in ("test accuracy", "validation loss", "ms/epoch", "diverged"):
         table.add_column(name, justify="right", no_wrap=True)
-    order = {size: i for i, size in enumerate(config["batch_sizes"])}
-    previous = None
-    for cell in sorted(cells, key=lambda c: order[c.batch_size]):
-        if previous is not None and cell.batch_size != previous:
-            table.add_section()
-        previous = cell.batch_size
-        accuracy = "-" if cell.test_accuracy is None else f"{cell.test_accuracy:.4f}"
-        accuracy += "" if cell.half_width is None else f" ± {cell.half_width:.4f}"
-        table.add_row(
-            str(cell.batch_size),
-            cell.normalization,
-            accuracy,
-            "-" if cell.validation_loss is None else f"{cell.validation_loss:.4f}",
-            "-" if cell.seconds_per_epoch is None else f"{cell.seconds_per_epoch * 1e3:.1f}",
-            f"{cell.diverged}/{cell.runs}" if cell.diverged else "0",
-        )
+    for size in config["batch_sizes"]:
+        for cell in (cell for cell in cells if cell.batch_size == size):
+            accuracy = "-" if cell.test_accuracy is None else f"{cell.test_accuracy:.4f}"
+            table.add_row(
+                str(size),
+                cell.normalization,
+                accuracy + ("" if cell.half_width is None else f" ± {cell.half_width:.4f}"),
+                "-" if cell.validation_loss is None else f"{cell.validation_loss:.4f}",
+                "-" if cell.seconds_per_epoch is None else f"{cell.seconds_per_epoch * 1e3:.1f}",
+                f"{cell.diverged}/{cell.runs}",
+            )
+        table.add_section()
     console.print(table)
     for verdict in verdicts:
-        console.print(verdict.sentence)
+        sentence(verdict.sentence)

@@ -7,34 +7,7 @@ import click
 
 from normkit._version import __version__
 
-_COMMANDS = {"compare": "normkit_cli.compare", "train": "normkit_cli.train"}
-
-
-class LazyGroup(click.Group):
-    """A group that imports a command when it is asked for, and reports errors in one line."""
-
-    def list_commands(self, ctx):
-        """Return the names of the commands."""
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx, cmd_name):
-        """Import and return a command; None if there is none of this name."""
-        if cmd_name not in _COMMANDS:
-            return None
-        return getattr(import_module(_COMMANDS[cmd_name]), cmd_name)
-
-    def main(self, *args, **kwargs):
-        """Run; wrong usage and wrong data are one line on stderr and exit code 2, Ctrl-C is 130."""
-        kwargs["standalone_mode"] = False
-        try:
-            result = super().main(*args, **kwargs)
-        except click.ClickException as error:
-            click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
-            sys.exit(error.exit_code)
-        except click.Abort:
-            click.echo("Interrupted.", err=True)
-            sys.exit(130)
-        sys.exit(result if isinstance(result, int) else 0)
+_COMMANDS = ("compare", "train")
 
 
 class WrongData(click.ClickException):
@@ -43,15 +16,56 @@ class WrongData(click.ClickException):
     exit_code = 2
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+class LazyGroup(click.Group):
+    """A group that imports a command when it is asked for, and reports errors in one line."""
+
+    def list_commands(self, ctx):
+        """Return the names of the commands."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx, cmd_name):
+        """Import and return a command; None if there is none of this name."""
+        if cmd_name not in _COMMANDS:
+            return None
+        return getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
+
+    def main(self, *args, **kwargs):
+        """Run, and exit: wrong usage or data is one line and code 2, a failure one line and 1, Ctrl-C is 130."""
+        kwargs["standalone_mode"] = False
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # an ASCII terminal has no ±
+        try:
+            result = super().main(*args, **kwargs)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            _fail(error.format_message(), error.exit_code)
+        except (OSError, MemoryError) as error:
+            _fail(str(error) or "out of memory", 1)
+        except click.Abort:
+            _fail("interrupted", 130)
+        sys.exit(result if isinstance(result, int) else 0)
+
+
+def _fail(message, exit_code):
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    sys.exit(exit_code)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""\b
+    Examples:
+      normkit compare --batch-sizes 8,32,128
+      normkit train --dataset fashion-mnist --hidden 256,128,64 --plot curves.png
+    """,
+)
 @click.version_option(__version__, prog_name="normkit")
 def main():
-    """Normalization layers, fast on a CPU, and the experiment that tells which one to use.
-
-    \b
-    normkit compare --batch-sizes 8,32,128
-    normkit train --dataset fashion-mnist --hidden 256,128,64 --norm batch --plot curves.png
-    """
+    """Normalization layers for a CPU, and the experiment that tells which one to use."""
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Parameter types and options that commands share."""
 
+import math
+
 import click
 
 
@@ -9,7 +11,7 @@ class NumberList(click.ParamType):
     name = "N,N,..."
 
     def convert(self, value, param, ctx):
-        """Return a list of distinct integers, or fail with one line."""
+        """Return a list of integers, or fail with one line."""
         if isinstance(value, list):
             return value
         try:
@@ -40,6 +42,17 @@ class ChoiceList(click.ParamType):
         return list(dict.fromkeys(names))
 
 
+class FiniteRange(click.FloatRange):
+    """A range of numbers without NaN, which passes every comparison, and without infinity."""
+
+    def convert(self, value, param, ctx):
+        """Return a finite number of the range, or fail with one line."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
+
+
 NORMS = ("none", "batch", "layer")
 ACTIVATIONS = (
     "identity", "logistic", "tanh", "relu", "elu", "leaky_relu", "selu", "gelu", "silu", "softplus",
@@ -63,20 +76,27 @@ def together(*decorators):
 data_options = together(
     click.option("--dataset", default="digits", show_default=True,
                  help="digits, fashion-mnist, or the path of a .csv or .npz file."),
-    click.option("--target", help="Label column of the CSV, or label array of the NPZ file."),
-    click.option("--data-dir", help="Folder of the four Fashion-MNIST files."),
+    click.option("--target", metavar="NAME", help="Label column of the CSV, or label array of the NPZ file."),
+    click.option("--data-dir", metavar="DIR", help="Folder of the four Fashion-MNIST files."),
 )  # fmt: skip
 
 model_options = together(
-    click.option("--hidden", type=NumberList(), default="64,64", show_default=True, help="Hidden layer sizes."),
+    click.option("--hidden", type=NumberList(), default="64,64", show_default=True,
+                 help="Hidden layer sizes."),
     click.option("--activation", type=click.Choice(ACTIVATIONS), default="relu", show_default=True),
     click.option("--kernel-initializer", type=click.Choice(KERNEL_INITIALIZERS), default="he_normal",
                  show_default=True),
-    click.option("--norm-position", type=click.Choice(("before", "after")), default="before", show_default=True,
-                 help="Norm before or after the activation."),
-    click.option("--norm-momentum", type=click.FloatRange(0, 1), default=0.9, show_default=True,
+    click.option("--norm-position", type=click.Choice(("before", "after")), default="before",
+                 show_default=True, help="Norm before or after the activation."),
+    click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
                  help="Share of the moving statistics kept at each step (Keras' convention)."),
-    click.option("--dropout", type=click.FloatRange(0, 1, max_open=True), default=0.0, show_default=True),
-    click.option("--learning-rate", type=click.FloatRange(0, min_open=True), default=0.001, show_default=True,
+    click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=0.0, show_default=True),
+    click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
                  help="Adam's learning rate."),
 )  # fmt: skip
+
+
+def estimator_parameters(model: dict) -> dict:
+    """Translate the values of `model_options` into the estimator's parameters."""
+    names = {"hidden": "hidden_layer_sizes", "learning_rate": "learning_rate_init"}
+    return {names.get(name, name): value for name, value in model.items()}

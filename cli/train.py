@@ -4,27 +4,35 @@ from pathlib import Path
 
 import click
 
-from normkit_cli.main import WrongData
-from normkit_cli.options import NORMS, data_options, model_options
+from .main import WrongData
+from .options import NORMS, data_options, estimator_parameters, model_options
 
 
-@click.command()
+def _png(ctx, param, value):
+    if value is not None and (Path(value).suffix.lower() != ".png" or Path(value).is_dir()):
+        raise click.BadParameter(f"{value!r} is not the name of a .png file")
+    return value
+
+
+@click.command(
+    epilog="""\b
+    Example:
+      normkit train --dataset fashion-mnist --hidden 256,128,64 --activation elu \\
+        --kernel-initializer he_normal --norm batch --batch-size 64 --epochs 10 --plot curves.png
+    """
+)
 @data_options
 @click.option("--norm", type=click.Choice(NORMS), default="batch", show_default=True)
 @click.option("--normalize-input", is_flag=True, help="Put a norm on the input as well.")
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True)
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @model_options
-@click.option("--plot", metavar="FILE", help="Save the curves of loss and accuracy as PNG.")
+@click.option("--plot", metavar="FILE", callback=_png, help="Save the curves of loss and accuracy as PNG.")
 def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, seed, plot, **model):
     """Train one classifier; show loss and accuracy of training and validation set after each epoch.
 
     Fashion-MNIST: 55,000 images train, the first 5,000 validate, pixels are scaled to [0, 1].
-
-    \b
-    normkit train --dataset fashion-mnist --hidden 256,128,64 --activation elu \\
-      --kernel-initializer he_normal --norm batch --batch-size 64 --epochs 10 --plot curves.png
     """
     from normkit.experiments import data, plots, results, runs
     from normkit.experiments.errors import DataError
@@ -32,13 +40,16 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
     try:
         sets = data.split(data.load(dataset, target, data_dir), seed)
         if plot:
-            results.prepare(str(Path(plot).parent))
+            results.prepare(Path(plot).parent)
     except DataError as error:
         raise WrongData(str(error)) from None
+    samples = len(sets.X_train)
     click.echo(
-        f"{dataset}: {len(sets.X_train):,} training, {len(sets.X_val):,} validation, {len(sets.X_test):,} test "
-        f"samples of {sets.X_train.shape[1]} features"
+        f"{dataset}: {samples:,} training, {len(sets.X_val):,} validation, {len(sets.X_test):,} test samples "
+        f"of {sets.X_train.shape[1]} features"
     )
+    if batch_size > samples:
+        click.echo(f"Note: --batch-size {batch_size} is cut to the {samples:,} training samples.", err=True)
 
     def show(number, epoch):
         click.echo(
@@ -50,13 +61,10 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
     fitted, curves = runs.train(
         sets, epochs, seed, show,
         normalization=None if norm == "none" else norm, normalize_input=normalize_input,
-        batch_size=min(batch_size, len(sets.X_train)), hidden_layer_sizes=model["hidden"],
-        activation=model["activation"], kernel_initializer=model["kernel_initializer"],
-        norm_position=model["norm_position"], norm_momentum=model["norm_momentum"], dropout=model["dropout"],
-        learning_rate_init=model["learning_rate"],
+        batch_size=min(batch_size, samples), **estimator_parameters(model),
     )  # fmt: skip
     if fitted is None:
-        raise click.ClickException(f"training diverged after {len(curves)} epochs; lower --learning-rate")
+        raise click.ClickException(f"training diverged in epoch {len(curves) + 1}; lower --learning-rate")
     fitted.summary()
     loss, accuracy = runs.evaluate(fitted, sets.X_test, sets.y_test)
     click.echo(f"Test loss {loss:.4f}  accuracy {accuracy:.4f}")

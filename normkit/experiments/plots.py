@@ -11,7 +11,7 @@ from normkit.experiments.results import write
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 
-def _figure(rows, columns, size):
+def _figure(rows: int, columns: int, size: tuple[float, float]):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -48,6 +48,8 @@ def accuracy_against_batch_size(path, cells) -> None:
     axis.set_xscale("log", base=2)
     axis.set_xticks(sizes, [str(size) for size in sizes])
     axis.minorticks_off()
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(max(bottom, -0.02), min(top, 1.02))  # a t interval may reach beyond what accuracy can be
     _style(axis, "Test accuracy, mean and 95 % interval over seeds", "batch size", "test accuracy")
     axis.legend(frameon=False)
     _save(figure, path)
@@ -79,7 +81,9 @@ def curves(path, panels) -> None:
         for axis, quantity in zip(row, ("loss", "accuracy")):
             _style(axis, f"{title}: {quantity}" if title else quantity.capitalize(), "epoch", quantity)
             axis.xaxis.get_major_locator().set_params(integer=True)
-            axis.legend(frameon=False, fontsize=8)
+    # one legend above all panels: inside them it covers lines
+    lines = {line.get_label(): line for axis in axes.flat for line in axis.lines}
+    figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=min(len(lines), 6) or 1)
     _save(figure, path)
 
 

@@ -6,11 +6,11 @@ import json
 import os
 import platform
 import tempfile
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from normkit.experiments.errors import DataError
-from normkit.experiments.statistics import as_dicts
 
 _COLUMNS = (
     "normalization", "batch_size", "seed", "status", "test_accuracy", "test_loss", "validation_loss",
@@ -18,7 +18,7 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def prepare(directory: str) -> Path:
+def prepare(directory: str | Path) -> Path:
     """Make the output directory and see that it can be written to, before hours are spent."""
     path = Path(directory)
     try:
@@ -26,24 +26,22 @@ def prepare(directory: str) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise DataError(f"cannot write to the output directory {directory}: {error.strerror or error}") from None
+        reason = error.strerror or error
+        raise DataError(f"cannot write to the output directory {directory}: {reason}") from None
     return path
 
 
 def write(path: Path, data: bytes) -> None:
     """Write a file so that it is there whole or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -65,9 +63,9 @@ def write_json(path: Path, config: dict, runs, cells, verdicts) -> None:
         "schema": 1,
         "config": config,
         "environment": environment(),
-        "verdicts": as_dicts(verdicts),
-        "summary": as_dicts(cells),
-        "runs": as_dicts(runs),
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "summary": [asdict(cell) for cell in cells],
+        "runs": [asdict(run) for run in runs],
     }
     write(path, json.dumps(document, indent=1, allow_nan=False).encode())
 
@@ -77,5 +75,5 @@ def write_csv(path: Path, runs) -> None:
     text = io.StringIO()
     table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
     table.writeheader()
-    table.writerows(as_dicts(runs))
+    table.writerows(asdict(run) for run in runs)
     write(path, text.getvalue().encode())
