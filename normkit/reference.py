@@ -44,6 +44,43 @@ def norm_backward(dy, x, gamma, axes, epsilon=1e-3):
     return dx, dy * xhat
 
 
-def batch_norm_axes(ndim, axis):
-    """All axes but the feature axis."""
-    return tuple(i for i in range(ndim) if i != axis % ndim)
+def along(parameter, ndim, axes):
+    """Return parameter shaped to broadcast against an array of ndim dimensions, its own lying along axes."""
+    shape = [1] * ndim
+    for axis, n in zip(axes, parameter.shape, strict=True):
+        shape[axis] = n
+    return parameter.reshape(shape)
+
+
+def other_axes(ndim, axes):
+    """Return the axes of an array that are not among axes."""
+    return tuple(i for i in range(ndim) if i not in axes)
+
+
+def batch_norm(x, gamma, beta, axis=-1, epsilon=1e-3):
+    """Normalize each feature, an index of axis, over all other axes."""
+    own = (axis % x.ndim,)
+    parameters = along(gamma, x.ndim, own), along(beta, x.ndim, own)
+    return norm(x, *parameters, other_axes(x.ndim, own), epsilon)
+
+
+def batch_norm_backward(dy, x, gamma, axis=-1, epsilon=1e-3):
+    """Return dx, dgamma, dbeta of batch_norm."""
+    own = (axis % x.ndim,)
+    axes = other_axes(x.ndim, own)
+    dx, scaled = norm_backward(dy, x, along(gamma, x.ndim, own), axes, epsilon)
+    return dx, scaled.sum(axis=axes), dy.sum(axis=axes)
+
+
+def layer_norm(x, gamma, beta, axes=(-1,), epsilon=1e-3):
+    """Normalize each sample over axes; gamma and beta have the shape of these, in ascending order."""
+    own = tuple(sorted(axis % x.ndim for axis in axes))
+    return norm(x, along(gamma, x.ndim, own), along(beta, x.ndim, own), own, epsilon)
+
+
+def layer_norm_backward(dy, x, gamma, axes=(-1,), epsilon=1e-3):
+    """Return dx, dgamma, dbeta of layer_norm."""
+    own = tuple(sorted(axis % x.ndim for axis in axes))
+    dx, scaled = norm_backward(dy, x, along(gamma, x.ndim, own), own, epsilon)
+    rest = other_axes(x.ndim, own)
+    return dx, scaled.sum(axis=rest), dy.sum(axis=rest)
