@@ -1,0 +1,139 @@
+"""Tables from the benchmark's JSON: on the terminal, and in the README between two markers.
+
+python benchmarks/table.py benchmarks/results/*.json            writes benchmarks/README.md
+python benchmarks/table.py --check benchmarks/results/*.json    fails if it is not up to date
+"""
+
+import json
+import statistics
+from pathlib import Path
+
+import click
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+README = Path(__file__).with_name("README.md")
+HEADER = ("engine", "µs a step", "ratio", "quartiles", "loss", "accuracy", "compile s")
+
+
+def reference(rows):
+    """Name of the engine that ratios refer to: normkit where it ran, else the first that did."""
+    ran = [name for name, row in rows.items() if row.get("step_s")]
+    return "normkit" if "normkit" in ran else next(iter(ran), None)
+
+
+def lines(rows, labels):
+    """Return one batch size's rows as text, engines first, bounds last, each by its median."""
+    base = reference(rows)
+    order = sorted(
+        rows,
+        key=lambda name: (
+            rows[name]["kind"] == "bound",
+            statistics.median(rows[name].get("step_s") or [1e9]),
+        ),
+    )
+    return [(labels[name], *_cells(rows[name], rows[base] if base else None)) for name in order]
+
+
+def _cells(row, base):
+    times = row.get("step_s")
+    compile_s = f"{row['compile_s']:.1f}" if "compile_s" in row else ""
+    if not times:
+        return ("", "", "", "", "", compile_s)
+    # repeats are interleaved: each is compared with the reference's of the same round
+    ratios = [time / other for time, other in zip(times, base["step_s"])]
+    quartiles = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
+    return (
+        f"{statistics.median(times) * 1e6:.0f}",
+        f"{statistics.median(ratios):.2f}",
+        f"{quartiles[0]:.2f}-{quartiles[2]:.2f}",
+        "" if row.get("loss") is None else f"{row['loss']:.4f}",
+        "" if row.get("accuracy") is None else f"{row['accuracy']:.4f}",
+        compile_s,
+    )
+
+
+def bound_share(rows):
+    """Share of the reference's step that the faster way to make its matrix products takes alone."""
+    base = reference(rows)
+    bounds = [
+        statistics.median(row["step_s"])
+        for row in rows.values()
+        if row["kind"] == "bound" and "step_s" in row
+    ]
+    if not base or not bounds or rows[base]["kind"] == "bound":
+        return None
+    return min(bounds) / statistics.median(rows[base]["step_s"])
+
+
+def title(result, batch_size):
+    """Return a heading for one batch size."""
+    return (
+        f"{result['network']}, {result['dataset']}, batch {batch_size}, {result['threads']} "
+        f"thread{'s' if result['threads'] > 1 else ''}"
+    )
+
+
+def notes(result, rows):
+    """Return the lines under a table."""
+    found = [
+        f"Medians of {result['repeats']} interleaved repeats of {result['steps']} steps; ratios to {reference(rows)} "
+        f"and their quartiles; mean loss of training epoch {result['check_epochs']}, test accuracy after it."
+    ]
+    share = bound_share(rows)
+    if share is not None:
+        found.append(f"GEMM calls alone, the faster way: {share:.0%} of {reference(rows)}'s step.")
+    for name, row in rows.items():
+        if text := row.get("error") or row["remark"]:
+            found.append(f"{result['labels'][name]}: {text}.")
+    return found
+
+
+def print_table(console, result, batch_size):
+    """Show one batch size on the terminal."""
+    from rich import box
+    from rich.table import Table
+
+    rows = result["batches"][str(batch_size)]
+    table = Table(title=title(result, batch_size), box=box.SIMPLE)
+    for name in HEADER:
+        table.add_column(name, justify="left" if name == "engine" else "right", no_wrap=True)
+    for cells in lines(rows, result["labels"]):
+        table.add_row(*cells)
+    console.print(table)
+    console.print(*notes(result, rows), sep="\n", highlight=False, end="\n\n")
+
+
+def markdown(result):
+    """Return a result file as Markdown."""
+    machine = result["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items()))
+    parts = [f"{machine['cpu']}, {machine['system']}, Python {machine['python']}; {versions}."]
+    for batch_size, rows in result["batches"].items():
+        parts.append(f"**{title(result, batch_size)}**")
+        body = ["| " + " | ".join(HEADER) + " |", "|---|" + "---:|" * (len(HEADER) - 1)]
+        body += ["| " + " | ".join(cells) + " |" for cells in lines(rows, result["labels"])]
+        parts += ["\n".join(body), "\n".join(f"- {note}" for note in notes(result, rows))]
+    return "\n\n".join(parts)
+
+
+@click.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--check", is_flag=True, help="Write nothing; fail if the README is not what it would write.")
+def main(files, check):
+    """Put the tables of result FILES into benchmarks/README.md."""
+    text = README.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1:
+        raise click.ClickException(f"{README} needs one line {BEGIN} and one line {END}")
+    tables = [markdown(json.loads(file.read_text(encoding="utf-8"))) for file in sorted(files)]
+    head, rest = text.split(BEGIN)
+    new = (
+        f"{head}{BEGIN}\n\n" + ("\n\n".join(tables) or "not measured yet") + f"\n\n{END}{rest.split(END)[1]}"
+    )
+    if check and new != text:
+        raise click.ClickException(f"{README} is out of date: run this without --check")
+    if not check:
+        README.write_text(new, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
