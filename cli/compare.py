@@ -110,7 +110,7 @@ def _print_table(config, cells, verdicts):
         console.print(text, soft_wrap=not console.is_terminal)
 
     sentence(
-        f"{config['dataset']}: {config['epochs']} epochs, {config['seeds']} seeds, "
+        f"{config['dataset']}: epochs {config['epochs']}, seeds {config['seeds']}, "
         f"learning rate {config['learning_rate']:g} at every batch size"
     )
     table = Table()

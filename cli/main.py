@@ -30,7 +30,7 @@ class LazyGroup(click.Group):
         return getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
 
     def main(self, *args, **kwargs):
-        """Run, and exit: wrong usage or data is one line and code 2, a failure one line and 1, Ctrl-C is 130."""
+        """Run, and exit: wrong usage or data is a line and code 2, a failure a line and 1, Ctrl-C is 130."""
         kwargs["standalone_mode"] = False
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):

@@ -4,6 +4,7 @@ import csv
 import gzip
 import math
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -94,10 +95,15 @@ def read_npz(path: Path, target: str) -> tuple[np.ndarray, np.ndarray]:
     y : ndarray of shape (rows,)
     """
     try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):  # np.load would take it for a pickle and advise to trust it
+                raise DataError(f"{path} is not an NPZ file, a zip archive of arrays")
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+    except DataError:
+        raise
     except Exception as error:  # zipfile, zlib and NumPy raise nearly anything for a damaged archive
         raise DataError(f"{path} is not an NPZ file without pickled objects: {error}") from None
     if target not in arrays:

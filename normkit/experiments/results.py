@@ -26,7 +26,7 @@ def prepare(directory: str | Path) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        reason = error.strerror or error
+        reason = "it is a file" if isinstance(error, FileExistsError) else error.strerror or error
         raise DataError(f"cannot write to the output directory {directory}: {reason}") from None
     return path
 
