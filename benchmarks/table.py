@@ -12,7 +12,7 @@ import click
 
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 README = Path(__file__).with_name("README.md")
-HEADER = ("engine", "µs a step", "ratio", "quartiles", "loss", "accuracy", "compile s")
+HEADER = ("engine", "step µs", "ratio", "quartiles", "loss", "acc.", "compile s")
 
 
 def reference(rows):
@@ -53,14 +53,14 @@ def _cells(row, base):
 
 
 def bound_share(rows):
-    """Share of the reference's step that the faster way to make its matrix products takes alone."""
+    """Share of normkit's step that the faster way to make its matrix products takes alone."""
     base = reference(rows)
     bounds = [
         statistics.median(row["step_s"])
         for row in rows.values()
         if row["kind"] == "bound" and "step_s" in row
     ]
-    if not base or not bounds or rows[base]["kind"] == "bound":
+    if base != "normkit" or not bounds:
         return None
     return min(bounds) / statistics.median(rows[base]["step_s"])
 
@@ -76,12 +76,13 @@ def title(result, batch_size):
 def notes(result, rows):
     """Return the lines under a table."""
     found = [
-        f"Medians of {result['repeats']} interleaved repeats of {result['steps']} steps; ratios to {reference(rows)} "
-        f"and their quartiles; mean loss of training epoch {result['check_epochs']}, test accuracy after it."
+        f"Medians of {result['repeats']} interleaved repeats of {result['steps']} steps; ratios to "
+        f"{reference(rows)} and their quartiles.",
+        f"Mean training loss of epoch {result['check_epochs']}, test accuracy after it.",
     ]
     share = bound_share(rows)
     if share is not None:
-        found.append(f"GEMM calls alone, the faster way: {share:.0%} of {reference(rows)}'s step.")
+        found.append(f"GEMM calls alone, the faster way: {share:.0%} of normkit's step.")
     for name, row in rows.items():
         if text := row.get("error") or row["remark"]:
             found.append(f"{result['labels'][name]}: {text}.")

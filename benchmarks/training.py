@@ -18,6 +18,13 @@ from processes import EngineFailed, Process
 from rich.console import Console
 
 
+def _console():
+    console = Console()
+    if not console.is_terminal:  # a file or pipe has no width to keep to
+        console.width = 110
+    return console
+
+
 def _integers(separator):
     def parse(context, parameter, value):
         try:
@@ -159,7 +166,7 @@ def main(
     }  # fmt: skip
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         load_problem(folder, dataset, data_dir, network, rows, threads, seed)
-        benchmark = Benchmark(Console(), result, output)
+        benchmark = Benchmark(_console(), result, output)
         benchmark.start(stack, engines, folder, cores[:threads], not keep_caches)
         for batch_size in batch_sizes:
             benchmark.measure(batch_size, steps, repeats, check_epochs)

@@ -42,16 +42,16 @@ ENGINES = {
     "torch-compile": Entry(
         "torch.compile, fused Adam", "torch_engine", _TORCH, {"fused": True, "compiled": True}
     ),
-    "keras": Entry("Keras/TensorFlow fit", "keras_engine", _KERAS),
+    "keras": Entry("Keras/TF fit", "keras_engine", _KERAS),
     "keras-32": Entry(
-        "Keras/TensorFlow fit, 32 a call", "keras_engine", _KERAS, {"steps_per_execution": 32},
+        "Keras/TF fit, 32 a call", "keras_engine", _KERAS, {"steps_per_execution": 32},
         "steps_per_execution=32",
     ),
     "sklearn": Entry(
         "scikit-learn partial_fit", "sklearn_engine", ("scikit-learn",), {}, "no norm, relu: it has neither"
     ),
     "gemm-team": Entry(
-        "GEMM only, slice per thread", "gemm", _NORMKIT, {"team": True}, "a bound, no training", "bound"
+        "GEMM only, slice a thread", "gemm", _NORMKIT, {"team": True}, "a bound, no training", "bound"
     ),
     "gemm-blas": Entry(
         "GEMM only, BLAS threads", "gemm", _NORMKIT, {"team": False}, "a bound, no training", "bound"
