@@ -33,7 +33,7 @@ def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, q
     training, 20 % validation, 20 % test, or the dataset's own test set), and compares test accuracies within
     each seed. Intervals are 95 % t intervals over the seeds.
     """
-    from normkit.experiments import data, results, runs
+    from normkit.experiments import data, results
     from normkit.experiments.errors import DataError
 
     def unless_given(name):
@@ -46,6 +46,8 @@ def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, q
         directory = results.prepare(output) if output else None
     except DataError as error:
         raise WrongData(str(error)) from None
+    from normkit.experiments import runs  # imports Numba, which wrong data need not wait for
+
     possible = runs.possible_batch_sizes(batch_sizes, rows)
     if max(batch_sizes) > rows:
         click.echo(

@@ -34,7 +34,7 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
 
     Fashion-MNIST: 55,000 images train, the first 5,000 validate, pixels are scaled to [0, 1].
     """
-    from normkit.experiments import data, plots, results, runs
+    from normkit.experiments import data, results
     from normkit.experiments.errors import DataError
 
     try:
@@ -43,6 +43,8 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
             results.prepare(Path(plot).parent)
     except DataError as error:
         raise WrongData(str(error)) from None
+    from normkit.experiments import plots, runs  # imports Numba, which wrong data need not wait for
+
     samples = len(sets.X_train)
     click.echo(
         f"{dataset}: {samples:,} training, {len(sets.X_val):,} validation, {len(sets.X_test):,} test samples "

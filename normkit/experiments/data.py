@@ -120,7 +120,8 @@ def _checked_table(path, X, y):
     if X.ndim > 2:  # images and the like
         X = X.reshape(len(X), -1)
     try:
-        X, y = check_X_y(X, y, dtype=np.float32)
+        with np.errstate(over="ignore"):  # check_X_y refuses the infinity that comes of it
+            X, y = check_X_y(X, y, dtype=np.float32)
         kind = type_of_target(y)
     except (ValueError, TypeError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}") from None

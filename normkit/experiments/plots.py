@@ -55,9 +55,9 @@ def accuracy_against_batch_size(path, cells) -> None:
     _save(figure, path)
 
 
-def _draw_curves(row, named):
+def _draw_curves(row, named, colours):
     """Draw loss and accuracy on two axes: training dashed, validation solid, the mean over the runs."""
-    for i, (label, many) in enumerate(named.items()):
+    for label, many in named.items():
         if not many:
             continue
         epochs = np.arange(1, len(many[0]) + 1)
@@ -66,7 +66,7 @@ def _draw_curves(row, named):
                 mean = np.mean([[getattr(epoch, name) for epoch in one] for one in many], axis=0)
                 axis.plot(
                     epochs, mean, style, marker="." if len(epochs) < 20 else None,
-                    color=_COLOURS[i % len(_COLOURS)], label=f"{label}, {what}",
+                    color=colours[label], label=f"{label}, {what}",
                 )  # fmt: skip
 
 
@@ -76,8 +76,10 @@ def curves(path, panels) -> None:
     `panels` maps a title to {label: list of curves, one a run}.
     """
     figure, axes = _figure(len(panels), 2, (11, 3.6 * len(panels)))
+    labels = dict.fromkeys(label for named in panels.values() for label in named)
+    colours = {label: _COLOURS[i % len(_COLOURS)] for i, label in enumerate(labels)}
     for row, (title, named) in zip(axes, panels.items()):
-        _draw_curves(row, named)
+        _draw_curves(row, named, colours)
         for axis, quantity in zip(row, ("loss", "accuracy")):
             _style(axis, f"{title}: {quantity}" if title else quantity.capitalize(), "epoch", quantity)
             axis.xaxis.get_major_locator().set_params(integer=True)
