@@ -105,6 +105,17 @@ def run(pair, size, *arguments):
     return pair[0](*arguments)
 
 
+class _Writeable:
+    """The memory of a read-only array, announced as writeable, for code that only reads it.
+
+    Numba compiles every kernel once more for read-only arrays, seconds each; pandas and JAX give such arrays.
+    """
+
+    def __init__(self, a):
+        self.__array_interface__ = {**a.__array_interface__, "data": (a.ctypes.data, False)}
+        self.owner = a  # keeps the memory alive
+
+
 class Canonical:
     """A view of x with its axes grouped, contiguous; a copy only where the strides demand one."""
 
@@ -114,17 +125,20 @@ class Canonical:
 
     def view(self, x):
         """Return x in the kernel's shape."""
-        return np.ascontiguousarray(x.transpose(self.order)).reshape(self.group_shape)
+        view = np.ascontiguousarray(x.transpose(self.order)).reshape(self.group_shape)
+        if not view.flags.aligned:
+            return view.copy()
+        return view if view.flags.writeable else np.asarray(_Writeable(view))
 
     def output(self, out, *views):
         """Return an array in the kernel's shape to write to: out itself where its memory allows that.
 
-        It does where out is contiguous, and each of the views that the kernel reads is either the very same
-        memory or none of it: of inputs shifted against the output, the kernel would overwrite what it has yet
-        to read.
+        It does where out is contiguous and aligned, and each view that the kernel reads is either the very
+        same memory or none of it: of inputs shifted against the output, the kernel would overwrite what it has
+        yet to read.
         """
         moved = out.transpose(self.order)
-        if moved.flags.c_contiguous:
+        if moved.flags.c_contiguous and moved.flags.aligned:
             y = moved.reshape(self.group_shape)
             if not any(np.may_share_memory(y, view) and y.ctypes.data != view.ctypes.data for view in views):
                 return y

@@ -1,16 +1,23 @@
 """Whole-array loops over canonical views: rows (M, N), channels-last (M, C), channels-first (O, C, I).
 
 Reductions over rows are split into blocks that are combined in order. Their number is the length of the
-arrays that take the partial sums and depends on the shape alone, so that the result does not depend on the
-number of threads. Each loop exists once and is compiled twice, serial and parallel. The output may be an
-input: an element is written after it was read for the last time.
+arrays that take the partial sums and depends on the shape alone; sums within a block have a fixed order as
+well: the result does not depend on the number of threads. Each loop exists once and is compiled twice, serial
+and parallel. The output may be an input: an element is written after it was read for the last time.
 """
 
 import numpy as np
 from numba import prange
 
 from normkit._jit import entry
-from normkit.kernels.cpu.norms import normalize_scale_shift_row, row_statistics
+from normkit.kernels.cpu.ordered import (
+    deviation_sum,
+    ordered,
+    scaled_sums_with_xhat,
+    square_sum,
+    statistics,
+    sums_with_xhat,
+)
 
 BLOCKS = 64
 # A block's partial sums are two rows of float64: with fewer rows a block they outgrow x itself.
@@ -25,12 +32,13 @@ def block_count(rows):
 def _layer_norm(x, gamma, beta, epsilon, out, mean, rstd):  # (M, N), (N,), (N,), scalar, (M, N), two (M,)
     for b in prange(BLOCKS):
         for i in range(b * x.shape[0] // BLOCKS, (b + 1) * x.shape[0] // BLOCKS):
-            row = x[i]
-            m, v = row_statistics(row)
+            row, y = x[i], out[i]
+            m, v = statistics(row)
             r = 1.0 / np.sqrt(v + epsilon)
             mean[i] = m
             rstd[i] = r
-            normalize_scale_shift_row(row, m, r, gamma, beta, out[i])
+            for j in range(row.size):
+                y[j] = gamma[j] * ((np.float64(row[j]) - m) * r) + beta[j]
 
 
 def _layer_norm_backward(dy, x, gamma, mean, rstd, dx, part_dgamma, part_dbeta):
@@ -42,15 +50,11 @@ def _layer_norm_backward(dy, x, gamma, mean, rstd, dx, part_dgamma, part_dbeta):
         for i in range(b * x.shape[0] // blocks, (b + 1) * x.shape[0] // blocks):
             row, g, d = x[i], dy[i], dx[i]
             m, r = np.float64(mean[i]), np.float64(rstd[i])
-            total, dot = 0.0, 0.0
             for j in range(n):
-                h = (np.float64(row[j]) - m) * r
                 t = np.float64(g[j])
                 dbeta[j] += t
-                dgamma[j] += t * h
-                t *= gamma[j]
-                total += t
-                dot += t * h
+                dgamma[j] += t * ((np.float64(row[j]) - m) * r)
+            total, dot = scaled_sums_with_xhat(g, gamma, row, m, r)
             total /= n
             dot /= n
             for j in range(n):
@@ -117,16 +121,11 @@ def _channels_first_statistics(x, mean, squares):  # (O, C, I), (C,), (C,)
         shift = np.float64(x[0, c, 0])
         total = 0.0
         for o in range(outer):
-            plane = x[o, c]
-            for i in range(inner):
-                total += np.float64(plane[i]) - shift
+            total += deviation_sum(x[o, c], shift)
         m = shift + total / (outer * inner)
         s = 0.0
         for o in range(outer):
-            plane = x[o, c]
-            for i in range(inner):
-                d = np.float64(plane[i]) - m
-                s += d * d
+            s += square_sum(x[o, c], m)
         mean[c] = m
         squares[c] = s
 
@@ -142,16 +141,14 @@ def _channels_first_normalize(x, mean, scale, beta, out):  # (O, C, I), three (C
 
 
 def _channels_first_sums(dy, x, mean, rstd, dgamma, dbeta):  # two (O, C, I), four (C,)
-    outer, channels, inner = x.shape
+    outer, channels, _ = x.shape
     for c in prange(channels):
         m, r = mean[c], rstd[c]
         db, dg = 0.0, 0.0
         for o in range(outer):
-            plane, g = x[o, c], dy[o, c]
-            for i in range(inner):
-                t = np.float64(g[i])
-                db += t
-                dg += t * (np.float64(plane[i]) - m) * r
+            plane_db, plane_dg = sums_with_xhat(dy[o, c], x[o, c], m, r)
+            db += plane_db
+            dg += plane_dg
         dbeta[c] = db
         dgamma[c] = dg
 
@@ -159,16 +156,16 @@ def _channels_first_sums(dy, x, mean, rstd, dgamma, dbeta):  # two (O, C, I), fo
 def _channels_first_gradient(dy, x, mean, rstd, scale, dgamma, dbeta, dx):
     # two (O, C, I), five (C,) with dgamma and dbeta already divided by O * I, (O, C, I)
     outer, channels, inner = x.shape
-    for k in prange(outer * channels):
-        o, c = k // channels, k % channels
+    for plane_number in prange(outer * channels):
+        o, c = plane_number // channels, plane_number % channels
         plane, g, d = x[o, c], dy[o, c], dx[o, c]
-        m, r, s, db, dg = mean[c], rstd[c], scale[c], dbeta[c], dgamma[c]
+        m, k, s, db = mean[c], rstd[c] * dgamma[c], scale[c], dbeta[c]
         for i in range(inner):
-            d[i] = s * (np.float64(g[i]) - db - (np.float64(plane[i]) - m) * r * dg)
+            d[i] = s * (np.float64(g[i]) - db - (np.float64(plane[i]) - m) * k)
 
 
 def _both(function):
-    return entry(function), entry(parallel=True)(function)
+    return ordered(entry(function)), ordered(entry(parallel=True)(function))
 
 
 layer_norm = _both(_layer_norm)

@@ -42,13 +42,6 @@ def affine_row(x, gamma, beta, out):  # (n,), scalars, (n,)
 
 
 @leaf
-def normalize_scale_shift_row(x, mean, rstd, gamma, beta, out):  # (n,), float64 scalars, three (n,)
-    """Write out = gamma * (x - mean) * rstd + beta, one gamma and one beta a column, rounded once."""
-    for i in range(x.size):
-        out[i] = gamma[i] * ((np.float64(x[i]) - mean) * rstd) + beta[i]
-
-
-@leaf
 def gradient_sums(dy, xhat):  # two (n,)
     """Return sum(dy) and sum(dy * xhat): dbeta and dgamma of a feature."""
     dbeta = 0.0
