@@ -7,7 +7,6 @@ the page cache; the random order of a real epoch is set beside the order of the 
 import itertools
 import json
 import os
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import click
 import machine
 import numpy as np
+import table
 from engines import installed
 from engines.problem import Problem
 from rich import box
@@ -90,7 +90,6 @@ def main(rows, dtype, batch_size, steps, repeats, threads, folder, output):
     threads = threads or len(cores)
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores[:threads])
-    console = Console()
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         cases = []
         for kind, count in itertools.product(dtype, rows):
@@ -104,23 +103,21 @@ def main(rows, dtype, batch_size, steps, repeats, threads, folder, output):
         for repeat in range(1, repeats + 1):
             for case in cases:
                 case.measure(repeat)
-    table = Table(title=f"{'-'.join(map(str, SIZES))}, batch {batch_size}, {threads} threads", box=box.SIMPLE)
-    for name in ("rows", "type", "order", "step µs", "fastest"):
-        table.add_column(name, justify="right")
-    for case in cases:
-        count, kind, order = case.name
-        middle = statistics.median(case.times)
-        table.add_row(f"{count:,}", kind, order, f"{middle * 1e6:.0f}", f"{min(case.times) * 1e6:.0f}")
-    console.print(table)
+    result = {
+        "machine": machine.describe(),
+        "versions": {name: installed(name) for name in ("normkit", "numba")},
+        "threads": threads,
+        "batch_size": batch_size,
+        "steps": steps,
+        "cases": [dict(zip(("rows", "type", "order"), case.name), step_s=case.times) for case in cases],
+    }
+    shown = Table(title=f"{'-'.join(map(str, SIZES))}, batch {batch_size}, {threads} threads", box=box.SIMPLE)
+    for name in table.CASE_HEADER:
+        shown.add_column(name, justify="right")
+    for case in result["cases"]:
+        shown.add_row(*table.case_cells(case))
+    Console().print(shown)
     if output:
-        result = {
-            "machine": machine.describe(),
-            "versions": {name: installed(name) for name in ("normkit", "numba")},
-            "threads": threads,
-            "batch_size": batch_size,
-            "steps": steps,
-            "cases": [dict(zip(("rows", "type", "order"), case.name), step_s=case.times) for case in cases],
-        }
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 

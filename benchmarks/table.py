@@ -13,6 +13,7 @@ import click
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 README = Path(__file__).with_name("README.md")
 HEADER = ("engine", "step µs", "ratio", "quartiles", "loss", "acc.", "compile s")
+CASE_HEADER = ("type", "order", "rows", "step µs", "fastest")
 
 
 def reference(rows):
@@ -89,6 +90,12 @@ def notes(result, rows):
     return found
 
 
+def case_cells(case):
+    """Return one line of the benchmark of rows."""
+    middle, fastest = statistics.median(case["step_s"]), min(case["step_s"])
+    return (case["type"], case["order"], f"{case['rows']:,}", f"{middle * 1e6:.0f}", f"{fastest * 1e6:.0f}")
+
+
 def print_table(console, result, batch_size):
     """Show one batch size on the terminal."""
     from rich import box
@@ -104,16 +111,26 @@ def print_table(console, result, batch_size):
     console.print(*notes(result, rows), sep="\n", highlight=False, end="\n\n")
 
 
+def _grid(header, rows, left=1):
+    rule = "|" + "---|" * left + "---:|" * (len(header) - left)
+    return "\n".join(
+        ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]
+    )
+
+
 def markdown(result):
-    """Return a result file as Markdown."""
+    """Return a result file, of `training.py` or of `rows.py`, as Markdown."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items()))
     parts = [f"{machine['cpu']}, {machine['system']}, Python {machine['python']}; {versions}."]
-    for batch_size, rows in result["batches"].items():
+    if "cases" in result:
+        threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+        parts.append(f"**A step against the number of rows, batch {result['batch_size']}, {threads}**")
+        parts.append(_grid(CASE_HEADER, [case_cells(case) for case in result["cases"]], left=2))
+    for batch_size, rows in result.get("batches", {}).items():
         parts.append(f"**{title(result, batch_size)}**")
-        body = ["| " + " | ".join(HEADER) + " |", "|---|" + "---:|" * (len(HEADER) - 1)]
-        body += ["| " + " | ".join(cells) + " |" for cells in lines(rows, result["labels"])]
-        parts += ["\n".join(body), "\n".join(f"- {note}" for note in notes(result, rows))]
+        parts.append(_grid(HEADER, lines(rows, result["labels"])))
+        parts.append("\n".join(f"- {note}" for note in notes(result, rows)))
     return "\n\n".join(parts)
 
 

@@ -29,7 +29,9 @@ def _functions(p):
 
     def step(state, rows, X, y):
         params, moving, first, second, t = state
-        (loss, moving), grads = jax.value_and_grad(loss_of, has_aux=True)(params, moving, X[rows], y[rows])
+        # a plain X[rows] would test each index
+        X, y = (a.at[rows].get(mode="promise_in_bounds") for a in (X, y))
+        (loss, moving), grads = jax.value_and_grad(loss_of, has_aux=True)(params, moving, X, y)
         t = t + 1
         rate = p.learning_rate * jnp.sqrt(1 - p.beta_2**t) / (1 - p.beta_1**t)
         first = jax.tree.map(lambda m, g: p.beta_1 * m + (1 - p.beta_1) * g, first, grads)
