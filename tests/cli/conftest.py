@@ -1,0 +1,39 @@
+"""The command line as a user meets it: a process of its own, in a folder of its own."""
+
+import subprocess
+import sys
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def normkit(tmp_path):
+    """Run the command in the test's folder."""
+
+    def run(*arguments):
+        done = subprocess.run(
+            [sys.executable, "-m", "normkit", *map(str, arguments)],
+            cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=300,
+        )  # fmt: skip
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two separable classes of 45 rows: table.csv, whose label column is `kind`."""
+    random = np.random.default_rng(0)
+    y = np.arange(90) % 2
+    X = random.normal(size=(90, 3)) + 4 * y[:, None]
+    lines = [f"{a:.3f},{b:.3f},{'yes' if label else 'no'},{c:.3f}" for (a, b, c), label in zip(X, y)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,kind,c", *lines]) + "\n")
+    return tmp_path / "table.csv"
