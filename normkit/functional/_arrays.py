@@ -134,8 +134,8 @@ class Canonical:
         """Return an array in the kernel's shape to write to: out itself where its memory allows that.
 
         It does where out is contiguous and aligned, and each view that the kernel reads is either the very
-        same memory or none of it: of inputs shifted against the output, the kernel would overwrite what it has
-        yet to read.
+        same memory or none of it: of inputs shifted against the output, the kernel would overwrite what it
+        has yet to read.
         """
         moved = out.transpose(self.order)
         if moved.flags.c_contiguous and moved.flags.aligned:
