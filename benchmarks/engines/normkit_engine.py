@@ -3,7 +3,6 @@
 import numpy as np
 
 from normkit import MLPClassifier
-from normkit.engine.network import Network, Trainer
 
 
 def estimator(problem, normalization, **parameters):
@@ -17,27 +16,34 @@ def estimator(problem, normalization, **parameters):
 
 
 class Engine:
-    """Trains through `Trainer.run`, as `MLPClassifier.fit` does once per epoch."""
+    """Trains through the trainer of a fitted estimator, which calls it in the same way once per epoch."""
 
     def __init__(self, problem, normalization):
         self.problem, self.normalization = problem, normalization
+        self.rows = problem.X
         self.targets = problem.y.astype(np.float32)[:, None]
 
     def prepare(self, batch_size):
         """Start anew from the problem's initial weights."""
-        options = estimator(self.problem, self.normalization)
-        self.network = Network(self.problem.sizes, np.float32, options, "softmax")
-        for b in self.network.norm_blocks():
-            self.network.vector("gamma", b)[...] = 1
-        self.network.set_dense(self.problem.kernels(), [np.zeros(n) for n in self.problem.sizes[1:]])
-        self.trainer = Trainer(self.network, options, 0)
+        p = self.problem
+        self.model = model = estimator(p, self.normalization, batch_size=batch_size, random_state=p.seed)
+        model.partial_fit(p.X[:batch_size], p.y[:batch_size], classes=np.arange(p.sizes[-1]))
+        # all of these are views of what the trainer trains
+        for coef, intercept, kernel in zip(model.coefs_, model.intercepts_, p.kernels()):
+            coef[...], intercept[...] = kernel, 0
+        for norm in model.norm_layers_:
+            norm.gamma[...], norm.beta[...] = 1, 0
+            if norm.moving_mean is not None:
+                norm.moving_mean[...], norm.moving_variance[...] = 0, 1
+        self.trainer = model._trainer
+        self.trainer.steps = 0
+        self.trainer.first[...], self.trainer.second[...] = 0, 0
 
     def run(self, order):
         """Train on the batches; returns the mean loss."""
         edges = np.arange(len(order) + 1) * order.shape[1]
-        return self.trainer.run(self.problem.X, self.targets, None, order.ravel(), edges)
+        return self.trainer.run(self.rows, self.targets, None, order.ravel(), edges)
 
     def accuracy(self):
         """Accuracy on the test set."""
-        p = self.network.predict(self.problem.X_test, self.problem.threads, self.problem.norm_epsilon)
-        return float((p.argmax(axis=1) == self.problem.y_test).mean())
+        return float(self.model.score(self.problem.X_test, self.problem.y_test))
