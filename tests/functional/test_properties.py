@@ -98,7 +98,7 @@ def test_samples_do_not_see_each_other_in_layer_norm(x, order):
 @given(
     hnp.arrays(np.float32, (4, 6), elements=st.floats(width=32)),
     st.integers(0, 3),
-    st.sampled_from([np.nan, np.inf, -np.inf]),,
+    st.sampled_from([np.nan, np.inf, -np.inf]),
 )
 def test_any_float_is_taken_without_a_warning(x, row, value):
     x[row, 2] = value
