@@ -107,7 +107,7 @@ def entry(function=None, *, parallel=False):
     """Compile a function that is called from Python; its machine code is kept on disk."""
     if function is None:
         return functools.partial(entry, parallel=parallel)
-    dispatcher = numba.njit(parallel=parallel, **_FLAGS)(function)
+    dispatcher = numba.njit(parallel=parallel, nogil=True, **_FLAGS)(function)
     if cache_directory():
         dispatcher._cache = _Cache(function, "parallel" if parallel else "serial")
     return dispatcher

@@ -1,6 +1,7 @@
 """Threads: how many, and when the compiled parallel code may be entered at all."""
 
 import contextlib
+import functools
 import os
 import threading
 from collections.abc import Iterator
@@ -54,6 +55,49 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_fresh_lock)
 
 
-def single_threaded_blas() -> threadpoolctl.threadpool_limits:
-    """Limit the BLAS to one thread: its pool and Numba's would fight over the cores."""
-    return threadpoolctl.threadpool_limits(1, "blas")
+class _SingleThreadedBlas:
+    """One thread for the BLAS while anyone needs it so, and what it had when the last one leaves.
+
+    Fits may overlap in several Python threads; each saving and restoring for itself would leave the BLAS limited
+    for ever, or free in the middle of another's fit.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget users, after a fork."""
+        self._lock = threading.Lock()
+        self._users = 0
+        self._limiter = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._limiter = _blas_controller().limit(limits=1, user_api="blas")
+            self._users += 1
+
+    def __exit__(self, *unused: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0 and self._limiter is not None:
+                self._limiter.restore_original_limits()
+                self._limiter = None
+
+
+@functools.cache
+def _blas_controller() -> threadpoolctl.ThreadpoolController:
+    # looking for the loaded libraries takes a millisecond or more; the BLAS that the engine calls is loaded by now
+    return threadpoolctl.ThreadpoolController()
+
+
+_single_threaded_blas = _SingleThreadedBlas()
+
+
+def single_threaded_blas() -> _SingleThreadedBlas:
+    """Limit the BLAS to one thread: its pool and the team's threads would fight over the cores."""
+    return _single_threaded_blas
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_single_threaded_blas.reset)

@@ -26,7 +26,22 @@ def _gemm(context, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc):
         trans_a, trans_b, m, n, k, _, lda, _, ldb, _, ldc = arguments
         char, size = ir.IntType(8), ir.IntType(64)
         pointer = char.as_pointer()
-        kinds = [char, char, char, size, size, size, pointer, pointer, size, pointer, size, pointer, pointer, size]
+        kinds = [
+            char,
+            char,
+            char,
+            size,
+            size,
+            size,
+            pointer,
+            pointer,
+            size,
+            pointer,
+            size,
+            pointer,
+            pointer,
+            size,
+        ]
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.IntType(32), kinds), "numba_xxgemm"
         )
@@ -35,16 +50,12 @@ def _gemm(context, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc):
             for value in (1.0, 0.0)
         )
         a, b, c = (
-            builder.bitcast(
-                context.make_array(signature.args[i])(context, builder, arguments[i]).data, pointer
-            )
+            builder.bitcast(context.make_array(signature.args[i])(context, builder, arguments[i]).data, pointer)
             for i in (5, 7, 9)
         )
         trans_a, trans_b = builder.trunc(trans_a, char), builder.trunc(trans_b, char)
         kind = ir.Constant(char, ord(letter))
-        builder.call(
-            function, [kind, trans_a, trans_b, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
-        )
+        builder.call(function, [kind, trans_a, trans_b, m, n, k, one, a, lda, b, ldb, zero, c, ldc])
         return context.get_dummy_value()
 
     return signature, codegen

@@ -2,22 +2,34 @@
 
 A thread owns a contiguous range of features. Everything of a FEATURE norm, the activation, the weight gradient
 and the update needs those rows alone; a SAMPLE norm needs the other threads' partial sums, hence the second
-half of each pass (`*_finish`), run after a barrier and for such blocks only.
+half of each pass (`*_finish`), run after a barrier and for such blocks only. Buffers are views of the thread's
+rows, (features, width), of which the first n columns are the batch; what elementwise code does to the columns
+beyond is never read.
 """
 
 import numpy as np
 
 from normkit._jit import leaf
 from normkit.engine.blas import matmul
-from normkit.engine.plan import FEATURE, NONE, SAMPLE
-from normkit.kernels.cpu.norms import (
-    affine_row,
-    gradient_sums,
+from normkit.engine.optimizers import update
+from normkit.engine.plan import FEATURE, NONE, SAMPLE, TILE
+from normkit.kernels.cpu.feature_major import (
+    add_to_row,
     normalize_row,
     normalize_row_backward,
-    row_statistics,
+    normalize_samples,
+    normalize_samples_backward,
+    row_gradient_sums,
+    row_moments,
+    row_sum,
+    sample_gradient_sums,
+    sample_moments,
+    scale_shift_row,
 )
 from normkit.math.activations import activate, activate_backward
+
+# Elements of a group of rows that pass through norm, activation and dropout together: they stay in first-level cache
+_GROUP = 2048
 
 
 @leaf
@@ -27,261 +39,322 @@ def share(n, thread, threads):
 
 
 @leaf
-def uniform(seed, a, b):
+def _group_rows(width):
+    return max(1, _GROUP // width)
+
+
+@leaf
+def _uniform(seed, step, k):
     """A float64 in [0, 1) that depends on three integers alone (splitmix64, Steele et al. 2014)."""
-    x = np.uint64(seed) + np.uint64(a) * np.uint64(0x9E3779B97F4A7C15) + np.uint64(b) * np.uint64(0xD1B54A32D192ED03)
-    for _ in range(2):
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x = x ^ (x >> np.uint64(31))
+    x = np.uint64(seed) + np.uint64(step) * np.uint64(0xD1B54A32D192ED03) + np.uint64(k) * np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    x = x ^ (x >> np.uint64(31))
     return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
+
+
+@leaf
+def _drops(plan, settings, b):
+    return settings.training and plan.dropout[b] > 0.0
 
 
 @leaf
 def _activation_output(plan, work, settings, b):
     """Where the activation's output lies: apart from the block's output if a norm or dropout follows it."""
-    hidden = 0 < b < plan.sizes.size - 1
-    apart = settings.training and ((hidden and settings.dropout > 0) or (plan.after[b] == 1 and plan.norm[b] != NONE))
-    return work.post if apart else work.out
+    if _drops(plan, settings, b) or (plan.after[b] == 1 and plan.norm[b] != NONE):
+        return work.post
+    return work.out
 
 
 @leaf
-def dense(thread, threads, plan, params, work, b, n):
-    """pre = weight @ input (+ bias) for the thread's features; for block 0 the transposed input itself."""
-    j0, j1 = share(plan.sizes[b], thread, threads)
+def _dropout(rate, seed, step, first, a, out, keep):  # scalars and three (n,)
+    """Write out = a * keep, keep 0 with probability `rate`, else 1 / (1 - rate)."""
+    t = out.dtype.type
+    scale, zero = t(1.0 / (1.0 - rate)), t(0)
+    for i in range(a.size):
+        keep[i] = scale if _uniform(seed, step, first + i) >= rate else zero
+    for i in range(a.size):
+        out[i] = a[i] * keep[i]
+
+
+@leaf
+def _dense(plan, params, work, b, j0, j1, n):
+    """Pre = weight @ input (+ bias) for features j0 to j1; for block 0 the transposed input itself."""
     start = plan.rows[b]
-    if j1 == j0:
-        return
+    pre = work.pre[start + j0 : start + j1]
     if b == 0:
         for j in range(j0, j1):
-            row = work.pre[(start + j) * n : (start + j + 1) * n]
+            row = pre[j - j0]
             for i in range(n):
                 row[i] = work.batch[i, j]
         return
-    fan_in = plan.sizes[b - 1]
+    fan_in, width = plan.sizes[b - 1], work.pre.shape[1]
     weight = params[plan.weight[b] + j0 * fan_in :]
-    z = work.pre[(start + j0) * n :]
+    flat = pre.reshape(pre.size)
     if b == 1 and plan.norm[0] == NONE:
-        matmul(weight, work.batch.reshape(work.batch.size), z, fan_in, fan_in, n, j1 - j0, n, fan_in, False, True)
+        batch = work.batch.reshape(work.batch.size)
+        matmul(weight, batch, flat, fan_in, fan_in, width, j1 - j0, n, fan_in, False, True)
     else:
-        below = work.out[plan.rows[b - 1] * n :]
-        matmul(weight, below, z, fan_in, n, n, j1 - j0, n, fan_in, False, False)
+        below = work.out[plan.rows[b - 1] :]
+        matmul(weight, below.reshape(below.size), flat, fan_in, width, width, j1 - j0, n, fan_in, False, False)
     if plan.bias[b] >= 0:
-        for j in range(j0, j1):
-            c = params[plan.bias[b] + j]
-            row = work.pre[(start + j) * n : (start + j + 1) * n]
-            for i in range(n):
-                row[i] += c
+        bias = params[plan.bias[b] + j0 : plan.bias[b] + j1]
+        for j in range(j1 - j0):
+            add_to_row(pre[j, :n], bias[j])
 
 
 @leaf
-def _dropout(settings, step, row_number, a, out, keep):  # scalars and three (n,)
-    """out = a * keep, keep 0 with probability settings.dropout, else 1 / (1 - dropout)."""
-    t = out.dtype.type
-    scale, zero = t(1.0 / (1.0 - settings.dropout)), t(0)
-    for i in range(a.size):
-        k = scale if uniform(settings.seed + step, row_number, i) >= settings.dropout else zero
-        keep[i] = k
-        out[i] = a[i] * k
+def _normalize_feature(plan, settings, params, moving_mean, moving_var, work, b, j, source, xhat, y):
+    """BatchNorm of one feature: statistics of the batch in training, moving ones else."""
+    t = params.dtype.type
+    r = plan.rows[b] + j
+    if settings.training:
+        keep = settings.norm_momentum
+        high, low, var = row_moments(source)
+        mean = np.float64(high) + np.float64(low)
+        moving_mean[r] = t(keep * moving_mean[r] + (1.0 - keep) * mean)
+        moving_var[r] = t(keep * moving_var[r] + (1.0 - keep) * var)
+    else:
+        high, low, var = moving_mean[r], t(0), np.float64(moving_var[r])
+    work.rstd[r] = 1.0 / np.sqrt(var + settings.norm_epsilon)
+    normalize_row(source, high, low, t(work.rstd[r]), xhat)
+    scale_shift_row(xhat, params[plan.gamma[b] + j], params[plan.beta[b] + j], y)
 
 
 @leaf
 def forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step):
     """First half: everything, unless the block has a SAMPLE norm; then up to this thread's partial statistics."""
-    dense(thread, threads, plan, params, work, b, n)
     j0, j1 = share(plan.sizes[b], thread, threads)
+    if j1 == j0:
+        if plan.norm[b] == SAMPLE:
+            sample_moments(work.pre[:0], n, work.partial[thread, 0], work.partial[thread, 1], work.partial[thread, 2])
+        return
+    _dense(plan, params, work, b, j0, j1, n)
     norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
-    drop = settings.training and settings.dropout > 0 and 0 < b < plan.sizes.size - 1
+    start = plan.rows[b]
     activated = _activation_output(plan, work, settings, b)
-    t = params.dtype.type
-    keep = np.float64(settings.norm_momentum)
-    for j in range(j0, j1):
-        r = plan.rows[b] + j
-        s, e = r * n, (r + 1) * n
-        pre, out = work.pre[s:e], work.out[s:e]
-        if after or norm == NONE:
-            activate(code, pre, activated[s:e])
-        if norm == FEATURE:
-            source = activated[s:e] if after else pre
-            xhat = work.xhat[s:e]
-            if settings.training:
-                mean, var = row_statistics(source)
-                moving_mean[r] = t(keep * moving_mean[r] + (1.0 - keep) * mean)
-                moving_var[r] = t(keep * moving_var[r] + (1.0 - keep) * var)
-            else:
-                mean, var = np.float64(moving_mean[r]), np.float64(moving_var[r])
-            work.rstd[r] = 1.0 / np.sqrt(var + settings.norm_epsilon)
-            normalize_row(source, mean, work.rstd[r], xhat)
-            gamma, beta = params[plan.gamma[b] + j], params[plan.beta[b] + j]
-            if after:
-                affine_row(xhat, gamma, beta, out)
-            else:
-                affine_row(xhat, gamma, beta, pre)
-                activate(code, pre, activated[s:e])
-        if drop and norm != SAMPLE:
-            # what dropout reads: the norm's output where the norm comes last, else the activation's
-            source = out if after and norm == FEATURE else activated[s:e]
-            _dropout(settings, step, r, source, out, work.keep[s:e])
+    group = _group_rows(work.pre.shape[1])
     if norm == SAMPLE:
-        _partial_statistics(activated if after else work.pre, plan.rows[b], j0, j1, n, work.partial[thread])
+        if after:
+            _activate_rows(code, work.pre[start + j0 : start + j1], activated[start + j0 : start + j1])
+        source = activated if after else work.pre
+        p = work.partial[thread]
+        sample_moments(source[start + j0 : start + j1], n, p[0], p[1], p[2])
+        return
+    for g0 in range(j0, j1, group):
+        g1 = min(g0 + group, j1)
+        s, e = start + g0, start + g1
+        if after or norm == NONE:
+            _activate_rows(code, work.pre[s:e], activated[s:e])
+        if norm == FEATURE:
+            for j in range(g0, g1):
+                source = activated if after else work.pre
+                y = work.out if after else work.pre
+                _normalize_feature(
+                    plan, settings, params, moving_mean, moving_var, work, b, j,
+                    source[start + j, :n], work.xhat[start + j, :n], y[start + j, :n],
+                )  # fmt: skip
+            if not after:
+                _activate_rows(code, work.pre[s:e], activated[s:e])
+        _drop_rows(plan, settings, work, b, step, s, e)
 
 
 @leaf
-def _partial_statistics(source, start, j0, j1, n, partial):  # flat, scalars, (2, n)
-    """Mean and sum of squares around it, a sample, over the thread's features."""
-    mean, squares = partial[0], partial[1]
+def _activate_rows(code, z, a):  # scalar, two (rows, width)
+    activate(code, z.reshape(z.size), a.reshape(a.size))
+
+
+@leaf
+def _drop_rows(plan, settings, work, b, step, s, e):
+    """Dropout on rows s to e: of the norm's output where the norm comes last, else of the activation's."""
+    if _drops(plan, settings, b):
+        source = work.out if plan.after[b] == 1 and plan.norm[b] != NONE else work.post
+        size = (e - s) * work.out.shape[1]
+        _dropout(
+            plan.dropout[b], settings.seed, step, s * work.out.shape[1],
+            source[s:e].reshape(size), work.out[s:e].reshape(size), work.keep[s:e].reshape(size),
+        )  # fmt: skip
+
+
+@leaf
+def _merge_moments(plan, settings, work, b, thread, threads, n):
+    """Statistics of each sample from those of the threads, in their order (Chan, Golub, LeVeque 1979)."""
+    size = plan.sizes[b]
+    high, low, rstd = work.merged[thread, 0], work.merged[thread, 1], work.sample_rstd[b, thread]
+    t = rstd.dtype.type
     for i in range(n):
-        mean[i] = 0.0
-        squares[i] = 0.0
-    for j in range(j0, j1):
-        row = source[(start + j) * n : (start + j + 1) * n]
-        for i in range(n):
-            mean[i] += np.float64(row[i])
-    if j1 > j0:
-        for i in range(n):
-            mean[i] /= j1 - j0
-    for j in range(j0, j1):
-        row = source[(start + j) * n : (start + j + 1) * n]
-        for i in range(n):
-            d = np.float64(row[i]) - mean[i]
-            squares[i] += d * d
+        mean = 0.0
+        for k in range(threads):
+            k0, k1 = share(size, k, threads)
+            mean += (k1 - k0) * np.float64(work.partial[k, 0, i]) + np.float64(work.partial[k, 1, i])
+        mean /= size
+        squares = 0.0
+        for k in range(threads):
+            k0, k1 = share(size, k, threads)
+            first, second = np.float64(work.partial[k, 1, i]), np.float64(work.partial[k, 2, i])
+            # around the merged mean instead of the thread's own
+            shift = np.float64(work.partial[k, 0, i]) - mean
+            squares += second + shift * (2.0 * first + (k1 - k0) * shift)
+        high[i] = t(mean)
+        low[i] = t(mean - np.float64(high[i]))
+        rstd[i] = t(1.0 / np.sqrt(max(squares, 0.0) / size + settings.norm_epsilon))
 
 
 @leaf
 def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
-    """Second half of a SAMPLE norm: merge the statistics in the order of threads, normalize, activate."""
-    size, code, after = plan.sizes[b], plan.activation[b], plan.after[b] == 1
-    mean, rstd = work.merged[thread, 0], work.sample_rstd[b, thread]
-    for i in range(n):
-        m = 0.0
-        for k in range(threads):
-            k0, k1 = share(size, k, threads)
-            m += (k1 - k0) * work.partial[k, 0, i]
-        m /= size
-        squares = 0.0
-        for k in range(threads):
-            k0, k1 = share(size, k, threads)
-            d = work.partial[k, 0, i] - m
-            squares += work.partial[k, 1, i] + (k1 - k0) * d * d
-        mean[i] = m
-        rstd[i] = 1.0 / np.sqrt(squares / size + settings.norm_epsilon)
-    drop = settings.training and settings.dropout > 0 and 0 < b < plan.sizes.size - 1
+    """Second half of a SAMPLE norm: merge the statistics, normalize, activate."""
+    _merge_moments(plan, settings, work, b, thread, threads, n)
+    high, low = work.merged[thread, 0, :n], work.merged[thread, 1, :n]
+    rstd = work.sample_rstd[b, thread, :n]
+    code, after, start = plan.activation[b], plan.after[b] == 1, plan.rows[b]
     activated = _activation_output(plan, work, settings, b)
-    t = params.dtype.type
-    j0, j1 = share(size, thread, threads)
-    for j in range(j0, j1):
-        r = plan.rows[b] + j
-        s, e = r * n, (r + 1) * n
-        pre, out, xhat = work.pre[s:e], work.out[s:e], work.xhat[s:e]
-        source = activated[s:e] if after else pre
-        for i in range(n):
-            xhat[i] = t((np.float64(source[i]) - mean[i]) * rstd[i])
-        gamma, beta = params[plan.gamma[b] + j], params[plan.beta[b] + j]
-        if after:
-            affine_row(xhat, gamma, beta, out)
-        else:
-            affine_row(xhat, gamma, beta, pre)
-            activate(code, pre, activated[s:e])
-        if drop:
-            _dropout(settings, step, r, out if after else activated[s:e], out, work.keep[s:e])
+    source = activated if after else work.pre
+    y = work.out if after else work.pre
+    j0, j1 = share(plan.sizes[b], thread, threads)
+    group = _group_rows(work.pre.shape[1])
+    for g0 in range(j0, j1, group):
+        g1 = min(g0 + group, j1)
+        for j in range(g0, g1):
+            xhat = work.xhat[start + j, :n]
+            normalize_samples(source[start + j, :n], high, low, rstd, xhat)
+            scale_shift_row(xhat, params[plan.gamma[b] + j], params[plan.beta[b] + j], y[start + j, :n])
+        if not after:
+            _activate_rows(code, work.pre[start + g0 : start + g1], activated[start + g0 : start + g1])
+        _drop_rows(plan, settings, work, b, step, start + g0, start + g1)
 
 
 @leaf
-def backward(thread, threads, plan, settings, params, grads, work, b, n):
+def _activate_rows_backward(plan, settings, work, b, s, e):
+    activated = _activation_output(plan, work, settings, b)
+    size = (e - s) * work.pre.shape[1]
+    activate_backward(
+        plan.activation[b],
+        work.pre[s:e].reshape(size),
+        activated[s:e].reshape(size),
+        work.delta[s:e].reshape(size),
+    )
+
+
+@leaf
+def backward(thread, threads, plan, settings, rate, params, first, second, work, b, n):
     """First half: delta of the block above comes down, and becomes the gradient of this block's dense output."""
     j0, j1 = share(plan.sizes[b], thread, threads)
-    last = plan.sizes.size - 1
-    if j1 > j0 and b < last:
-        above = plan.sizes[b + 1]
+    norm, after, start = plan.norm[b], plan.after[b] == 1, plan.rows[b]
+    width = work.pre.shape[1]
+    if j1 == j0:
+        if norm == SAMPLE:
+            work.partial[thread, :2, :n] = 0
+        return
+    if b < plan.sizes.size - 1:
+        above = work.delta[plan.rows[b + 1] :]
+        mine = work.delta[start + j0 : start + j1]
         matmul(
-            params[plan.weight[b + 1] + j0 :], work.delta[plan.rows[b + 1] * n :],
-            work.delta[(plan.rows[b] + j0) * n :], plan.sizes[b], n, n, j1 - j0, n, above, True, False,
+            params[plan.weight[b + 1] + j0 :], above.reshape(above.size), mine.reshape(mine.size),
+            plan.sizes[b], width, width, j1 - j0, n, plan.sizes[b + 1], True, False,
         )  # fmt: skip
-    norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
-    activated = _activation_output(plan, work, settings, b)
-    for j in range(j0, j1):
-        r = plan.rows[b] + j
-        s, e = r * n, (r + 1) * n
-        d = work.delta[s:e]
-        if settings.dropout > 0 and 0 < b < last:
-            keep = work.keep[s:e]
-            for i in range(n):
+    group = _group_rows(width)
+    dgamma, dbeta = work.vectors[thread, 1], work.vectors[thread, 2]
+    t = params.dtype.type
+    for g0 in range(j0, j1, group):
+        g1 = min(g0 + group, j1)
+        s, e = start + g0, start + g1
+        if _drops(plan, settings, b):
+            size = (e - s) * width
+            d, keep = work.delta[s:e].reshape(size), work.keep[s:e].reshape(size)
+            for i in range(size):
                 d[i] *= keep[i]
         if not after or norm == NONE:
-            activate_backward(code, work.pre[s:e], activated[s:e], d)
+            _activate_rows_backward(plan, settings, work, b, s, e)
         if norm != NONE:
-            gamma, xhat = params[plan.gamma[b] + j], work.xhat[s:e]
-            dbeta, dgamma = gradient_sums(d, xhat)
-            grads[plan.gamma[b] + j] = dgamma
-            grads[plan.beta[b] + j] = dbeta
-            if norm == FEATURE:
-                normalize_row_backward(d, xhat, gamma, work.rstd[r], dbeta, dgamma, d)
-                if after:
-                    activate_backward(code, work.pre[s:e], activated[s:e], d)
+            for j in range(g0, g1):
+                d, xhat = work.delta[start + j, :n], work.xhat[start + j, :n]
+                dbeta[j - j0], dgamma[j - j0] = row_gradient_sums(d, xhat)
+                if norm == FEATURE:
+                    scale = t(params[plan.gamma[b] + j] * work.rstd[start + j])
+                    normalize_row_backward(d, xhat, scale, dbeta[j - j0] / t(n), dgamma[j - j0] / t(n))
+        if norm == FEATURE and after:
+            _activate_rows_backward(plan, settings, work, b, s, e)
     if norm == SAMPLE:
-        _partial_gradient(plan, params, work, b, j0, j1, n, work.partial[thread])
+        s, e = start + j0, start + j1
+        gamma = params[plan.gamma[b] + j0 : plan.gamma[b] + j1]
+        sample_gradient_sums(
+            work.delta[s:e], work.xhat[s:e], gamma, n, work.partial[thread, 0], work.partial[thread, 1]
+        )
     else:
-        dense_gradient(plan, grads, work, b, j0, j1, n)
+        _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
 
 @leaf
-def _partial_gradient(plan, params, work, b, j0, j1, n, partial):
-    """Per sample sums of g = gamma * delta and of g * xhat over the thread's features."""
+def backward_finish(thread, threads, plan, settings, rate, params, first, second, work, b, n):
+    """Second half of a SAMPLE norm: its gradient from the sums of all threads."""
+    size, start = plan.sizes[b], plan.rows[b]
+    total, dot, rstd = work.merged[thread, 0], work.merged[thread, 1], work.sample_rstd[b, thread, :n]
+    t = params.dtype.type
     for i in range(n):
-        partial[0, i] = 0.0
-        partial[1, i] = 0.0
-    for j in range(j0, j1):
-        s, e = (plan.rows[b] + j) * n, (plan.rows[b] + j + 1) * n
-        d, xhat, gamma = work.delta[s:e], work.xhat[s:e], np.float64(params[plan.gamma[b] + j])
-        for i in range(n):
-            g = gamma * np.float64(d[i])
-            partial[0, i] += g
-            partial[1, i] += g * np.float64(xhat[i])
-
-
-@leaf
-def backward_finish(thread, threads, plan, settings, params, grads, work, b, n):
-    """Second half of a SAMPLE norm: its gradient from the sums of all threads, then the weights'."""
-    size, code = plan.sizes[b], plan.activation[b]
-    total, dot, rstd = work.merged[thread, 0], work.merged[thread, 1], work.sample_rstd[b, thread]
-    for i in range(n):
-        a, c = 0.0, 0.0
+        a, c = t(0), t(0)
         for k in range(threads):
             a += work.partial[k, 0, i]
             c += work.partial[k, 1, i]
-        total[i] = a / size
-        dot[i] = c / size
-    activated = _activation_output(plan, work, settings, b)
-    t = params.dtype.type
+        total[i] = a / t(size)
+        dot[i] = c / t(size)
     j0, j1 = share(size, thread, threads)
+    if j1 == j0:
+        return
     for j in range(j0, j1):
-        s, e = (plan.rows[b] + j) * n, (plan.rows[b] + j + 1) * n
-        d, xhat, gamma = work.delta[s:e], work.xhat[s:e], np.float64(params[plan.gamma[b] + j])
-        for i in range(n):
-            d[i] = t(rstd[i] * (gamma * np.float64(d[i]) - total[i] - np.float64(xhat[i]) * dot[i]))
-        if plan.after[b] == 1:
-            activate_backward(code, work.pre[s:e], activated[s:e], d)
-    dense_gradient(plan, grads, work, b, j0, j1, n)
+        d, xhat = work.delta[start + j, :n], work.xhat[start + j, :n]
+        normalize_samples_backward(d, xhat, params[plan.gamma[b] + j], rstd, total[:n], dot[:n])
+    if plan.after[b] == 1:
+        _activate_rows_backward(plan, settings, work, b, start + j0, start + j1)
+    _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
 
 @leaf
-def dense_gradient(plan, grads, work, b, j0, j1, n):
-    """Gradients of the thread's bias and weight rows from delta and the block's input."""
-    if b == 0 or j1 == j0:
-        return
-    fan_in = plan.sizes[b - 1]
-    delta = work.delta[(plan.rows[b] + j0) * n :]
+def _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n):
+    """Update the bias, gamma and beta of features j0 to j1."""
+    dbias, dgamma, dbeta = work.vectors[thread, 0], work.vectors[thread, 1], work.vectors[thread, 2]
+    count = j1 - j0
     if plan.bias[b] >= 0:
-        for j in range(j1 - j0):
-            row = delta[j * n : (j + 1) * n]
-            total = row.dtype.type(0)
-            for i in range(n):
-                total += row[i]
-            grads[plan.bias[b] + j0 + j] = total
-    target = grads[plan.weight[b] + j0 * fan_in :]
-    if b == 1 and plan.norm[0] == NONE:
-        batch = work.batch.reshape(work.batch.size)
-        matmul(delta, batch, target, n, fan_in, fan_in, j1 - j0, fan_in, n, False, False)
-    else:
-        below = work.out[plan.rows[b - 1] * n :]
-        matmul(delta, below, target, n, n, fan_in, j1 - j0, fan_in, n, False, True)
+        for j in range(count):
+            dbias[j] = row_sum(work.delta[plan.rows[b] + j0 + j, :n])
+        _update_slice(settings, rate, 0.0, 1.0, plan.bias[b] + j0, dbias[:count], params, first, second)
+    if plan.norm[b] != NONE and settings.train_gamma:
+        _update_slice(settings, rate, 0.0, 1.0, plan.gamma[b] + j0, dgamma[:count], params, first, second)
+    if plan.norm[b] != NONE and settings.train_beta:
+        _update_slice(settings, rate, 0.0, 1.0, plan.beta[b] + j0, dbeta[:count], params, first, second)
+
+
+@leaf
+def _update_slice(settings, rate, decay, shrink, s, g, params, first, second):
+    e = s + g.size
+    return update(settings, rate, decay, shrink, params[s:e], g, first[s:e], second[s:e])
+
+
+@leaf
+def update_weights(thread, threads, plan, settings, rate, decay, shrink, params, first, second, work, b, n):
+    """Weight gradient from delta and the block's input, and the update; returns the sum of squared weights.
+
+    Tile by tile, so that the gradient is still in cache when the optimizer reads it, and never stored whole.
+    """
+    j0, j1 = share(plan.sizes[b], thread, threads)
+    if j1 == j0:
+        return 0.0
+    fan_in, width = plan.sizes[b - 1], work.pre.shape[1]
+    count = j1 - j0
+    tiles = max(1, -(-count * fan_in // TILE))
+    step = max(1, -(-count // tiles))
+    below = work.out[plan.rows[b - 1] :]
+    batch = work.batch.reshape(work.batch.size)
+    squares = 0.0
+    for k0 in range(j0, j1, step):
+        k1 = min(k0 + step, j1)
+        tile = work.tile[thread, : (k1 - k0) * fan_in]
+        delta = work.delta[plan.rows[b] + k0 :]
+        d = delta.reshape(delta.size)
+        if b == 1 and plan.norm[0] == NONE:
+            matmul(d, batch, tile, width, fan_in, fan_in, k1 - k0, fan_in, n, False, False)
+        else:
+            matmul(d, below.reshape(below.size), tile, width, width, fan_in, k1 - k0, fan_in, n, False, True)
+        squares += _update_slice(
+            settings, rate, decay, shrink, plan.weight[b] + k0 * fan_in, tile, params, first, second
+        )
+    return squares

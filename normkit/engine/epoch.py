@@ -1,125 +1,109 @@
-"""The compiled entry point: all batches of an epoch, or of a prediction, in one call.
+"""The compiled entry point: all batches of an epoch, or of a prediction, in one call a thread."""
 
-It exists once and is compiled twice, serial and for a team of threads.
-"""
-
-from numba import prange
+import numpy as np
 
 from normkit._jit import entry, leaf
-from normkit.engine.blocks import backward, backward_finish, forward, forward_finish, share
+from normkit.engine.blocks import backward, backward_finish, forward, forward_finish, share, update_weights
 from normkit.engine.losses import loss_and_gradient, predict_outputs
-from normkit.engine.optimizers import step_size, update
-from normkit.engine.plan import BACKWARD, BACKWARD_FINISH, FORWARD, FORWARD_FINISH, GATHER, LOSS, OUTPUT
+from normkit.engine.optimizers import schedule_factor, step_size
+from normkit.engine.plan import (
+    BACKWARD,
+    BACKWARD_FINISH,
+    FORWARD,
+    FORWARD_FINISH,
+    GATHER,
+    LOSS,
+    OUTPUT,
+    STORE,
+)
+from normkit.engine.rows import read_row
+from normkit.engine.sync import wait
 
 
 @leaf
-def gather(thread, threads, X, order, start, n, work):
-    """Copy the thread's part of the batch from the rows of X that order names."""
-    i0, i1 = share(n, thread, threads)
+def gather(rows, Y, sample_weight, order, start, i0, i1, work):
+    """Copy samples i0 to i1 of the batch: features, targets, weights."""
     for i in range(i0, i1):
-        source, row = X[order[start + i]], work.batch[i]
-        for k in range(row.size):
-            row[k] = source[k]
-
-
-@leaf
-def gather_targets(Y, sample_weight, order, start, n, work):
-    """Copy targets and weights of the batch; no weights means ones."""
-    for i in range(n):
         k = order[start + i]
-        for j in range(Y.shape[1]):
-            work.target[i, j] = Y[k, j]
-        work.weight[i] = sample_weight[k] if sample_weight.size > 0 else work.weight.dtype.type(1)
+        read_row(rows, k, work.batch[i])
+        if Y.size > 0:
+            for j in range(Y.shape[1]):
+                work.target[i, j] = Y[k, j]
+            work.weight[i] = sample_weight[k] if sample_weight.size > 0 else work.weight.dtype.type(1)
 
 
 @leaf
-def store(p, start, result):  # (outputs, n), scalar, (samples, outputs)
-    """Copy a batch of outputs to its samples' rows."""
-    for i in range(p.shape[1]):
+def weight_of_batch(settings, sample_weight, order, start, n):
+    """What the batch's loss is divided by: the sum of its weights, or what was given."""
+    if settings.total_weight > 0.0:
+        return settings.total_weight
+    if sample_weight.size == 0:
+        return np.float64(n)
+    total = 0.0
+    for i in range(n):
+        total += np.float64(sample_weight[order[start + i]])
+    return total
+
+
+@leaf
+def store(p, start, i0, i1, result):  # (outputs, >= n), scalars, (samples, outputs)
+    """Copy samples i0 to i1 of a block's output to their rows."""
+    for i in range(i0, i1):
         for j in range(p.shape[0]):
             result[start + i, j] = p[j, i]
 
 
-@leaf
-def update_share(thread, threads, plan, settings, rate, decay, params, grads, first, second, work):
-    """Update the rows that the thread owns, of every block."""
-    squares = 0.0
-    for b in range(plan.sizes.size):
-        j0, j1 = share(plan.sizes[b], thread, threads)
-        if b > 0:
-            fan_in = plan.sizes[b - 1]
-            s, e = plan.weight[b] + j0 * fan_in, plan.weight[b] + j1 * fan_in
-            squares += update(settings, rate, decay, params[s:e], grads[s:e], first[s:e], second[s:e])
-        for k in range(3):
-            offset = plan.bias[b] if k == 0 else (plan.gamma[b] if k == 1 else plan.beta[b])
-            wanted = k == 0 or (settings.train_gamma if k == 1 else settings.train_beta)
-            if offset >= 0 and wanted:
-                s, e = offset + j0, offset + j1
-                update(settings, rate, 0.0, params[s:e], grads[s:e], first[s:e], second[s:e])
-    work.squares[thread] = squares
-
-
-@leaf
-def run_stage(
-    stage, b, thread, threads, X, order, start, n, plan, settings, rate, decay, params, grads, first, second,
-    moving_mean, moving_var, work, step,
+@entry
+def run_batches(
+    thread, threads, barrier, rows, Y, sample_weight, order, edges, schedule, plan, settings, params, first,
+    second, moving_mean, moving_var, work, step, result,
 ):  # fmt: skip
-    """One thread's part of one stage."""
-    if stage == GATHER:
-        gather(thread, threads, X, order, start, n, work)
-    elif stage == FORWARD:
-        forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step)
-    elif stage == FORWARD_FINISH:
-        forward_finish(thread, threads, plan, settings, params, work, b, n, step)
-    elif stage == BACKWARD:
-        backward(thread, threads, plan, settings, params, grads, work, b, n)
-    elif stage == BACKWARD_FINISH:
-        backward_finish(thread, threads, plan, settings, params, grads, work, b, n)
-    else:
-        update_share(thread, threads, plan, settings, rate, decay, params, grads, first, second, work)
+    """Run the schedule on each batch order[edges[k]:edges[k + 1]], as one of `threads` threads.
 
-
-def _run_batches(
-    X, Y, sample_weight, order, edges, schedule, threads, plan, settings, params, grads, first, second,
-    moving_mean, moving_var, work, step, result,
-):  # fmt: skip
-    """Run the schedule on each batch order[edges[k]:edges[k + 1]]; returns the mean loss and the steps so far.
-
-    Training and prediction are two schedules of the same code; a prediction is stored in result (samples, outputs).
+    Training and prediction are two schedules of the same code; a prediction is stored in result (samples,
+    outputs). `work.totals[thread]` receives the thread's part of the sum of losses, weighted by the batches'
+    sizes unless their common weight is given.
     """
     last = plan.sizes.size - 1
     outputs = plan.sizes[last]
-    total = 0.0
+    loss, squares = 0.0, 0.0
     for k in range(edges.size - 1):
         start, n = edges[k], edges[k + 1] - edges[k]
-        s, e = plan.rows[last] * n, (plan.rows[last] + outputs) * n
-        p = work.out[s:e].reshape((outputs, n))
         step += 1
-        rate = step_size(settings.optimizer, settings.learning_rate, settings.beta_1, settings.beta_2, step)
-        loss, decay = 0.0, 0.0
+        i0, i1 = share(n, thread, threads)
+        total_weight = weight_of_batch(settings, sample_weight, order, start, n)
+        rate = step_size(settings, step)
+        decay = settings.alpha / total_weight
+        shrink = 1.0 - settings.learning_rate * schedule_factor(settings, step) * settings.decoupled_decay
+        size = 1.0 if settings.total_weight > 0.0 else np.float64(n)
+        s = plan.rows[last]
+        p = work.out[s : s + outputs]
         for i in range(schedule.shape[0]):
             stage, b = schedule[i, 0], schedule[i, 1]
-            if stage == OUTPUT:
-                predict_outputs(settings.loss, p, p)
-                if not settings.training:
-                    store(p, start, result)
+            if stage == GATHER:
+                gather(rows, Y, sample_weight, order, start, i0, i1, work)
+            elif stage == FORWARD:
+                forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step)
+            elif stage == FORWARD_FINISH:
+                forward_finish(thread, threads, plan, settings, params, work, b, n, step)
+            elif stage == OUTPUT:
+                predict_outputs(settings.loss, p[:, i0:i1], work.column[0, i0:i1], work.column[1, i0:i1])
+            elif stage == STORE:
+                q = work.out[plan.rows[b] : plan.rows[b] + plan.sizes[b]]
+                store(q, start, i0, i1, result)
             elif stage == LOSS:
-                gather_targets(Y, sample_weight, order, start, n, work)
-                delta = work.delta[s:e].reshape((outputs, n))
-                loss, weight = loss_and_gradient(settings.loss, p, work.target[:n], work.weight[:n], delta)
-                decay = settings.alpha / weight
+                loss += size * loss_and_gradient(
+                    settings.loss, p[:, i0:i1], work.target[i0:i1], work.weight[i0:i1], total_weight,
+                    work.delta[s : s + outputs, i0:i1],
+                )  # fmt: skip
+            elif stage == BACKWARD:
+                backward(thread, threads, plan, settings, rate, params, first, second, work, b, n)
+            elif stage == BACKWARD_FINISH:
+                backward_finish(thread, threads, plan, settings, rate, params, first, second, work, b, n)
             else:
-                # one parallel region for all stages: each would be compiled with everything it calls
-                for thread in prange(threads):
-                    run_stage(
-                        stage, b, thread, threads, X, order, start, n, plan, settings, rate, decay, params, grads,
-                        first, second, moving_mean, moving_var, work, step,
-                    )  # fmt: skip
-        penalty = 0.0
-        for thread in range(threads):
-            penalty += work.squares[thread]
-        total += (loss + 0.5 * decay * penalty) * n
-    return total / max(edges[edges.size - 1] - edges[0], 1), step
-
-
-run_batches = entry(_run_batches), entry(parallel=True)(_run_batches)
+                squares += size * decay * update_weights(
+                    thread, threads, plan, settings, rate, decay, shrink, params, first, second, work, b, n
+                )  # fmt: skip
+            if schedule[i, 2] == 1 and not wait(barrier, threads):
+                return
+    work.totals[thread, 0] = loss + 0.5 * squares

@@ -8,41 +8,49 @@ import math
 
 import numpy as np
 
-from normkit._jit import leaf
+from normkit._jit import entry, leaf
+from normkit.math.activations import CODES as ACTIVATIONS
 from normkit.math.activations import activate
 from normkit.math.exp import exp
 
 # scikit-learn's names of the output activation
 CODES = {"softmax": 0, "logistic": 1, "identity": 2, "exp": 3}
+_LOGISTIC = ACTIVATIONS["logistic"]
 
 
 @leaf
-def predict_outputs(code, z, p):  # scalar, two (outputs, n); p may be z
-    """Apply the output function."""
+def predict_outputs(code, z, top, total):  # scalar, (outputs, n), two (n,) of work space
+    """Apply the output function in place."""
     outputs, n = z.shape
-    t = p.dtype.type
+    t = z.dtype.type
     if code == 0:
         for i in range(n):
-            top = z[0, i]
-            for j in range(1, outputs):
-                top = max(top, z[j, i])
-            total = t(0)
-            for j in range(outputs):
-                v = exp(z[j, i] - top)
-                p[j, i] = v
-                total += v
-            for j in range(outputs):
-                p[j, i] /= total
+            top[i] = z[0, i]
+            total[i] = t(0)
+        for j in range(1, outputs):
+            row = z[j]
+            for i in range(n):
+                top[i] = max(top[i], row[i])
+        for j in range(outputs):
+            row = z[j]
+            for i in range(n):
+                v = exp(row[i] - top[i])
+                row[i] = v
+                total[i] += v
+        for i in range(n):
+            total[i] = t(1) / total[i]
+        for j in range(outputs):
+            row = z[j]
+            for i in range(n):
+                row[i] *= total[i]
     elif code == 1:
         for j in range(outputs):
-            activate(1, z[j], p[j])
-    elif code == 2:
+            activate(_LOGISTIC, z[j], z[j])
+    elif code == 3:
         for j in range(outputs):
-            activate(0, z[j], p[j])
-    else:
-        for j in range(outputs):
+            row = z[j]
             for i in range(n):
-                p[j, i] = exp(z[j, i])
+                row[i] = exp(row[i])
 
 
 @leaf
@@ -57,31 +65,49 @@ def _loss_of(code, p, y, eps):
 
 
 @leaf
-def loss_and_gradient(code, p, target, weight, delta):
-    # scalar, (outputs, n), (n, outputs or 1), (n,), (outputs, n)
-    """Return (weighted mean loss, sum of weights); delta = (p - target) * weight / sum of weights."""
+def loss_and_gradient(code, p, target, weight, total_weight, delta):
+    # scalar, (outputs, n), (n, outputs or 1), (n,), scalar, (outputs, n)
+    """Write delta = (p - target) * weight / total_weight; returns the sum of weighted losses / total_weight."""
     outputs, n = p.shape
     t = p.dtype.type
     eps = np.float64(np.finfo(p.dtype).eps)
-    total_weight = 0.0
-    for i in range(n):
-        total_weight += np.float64(weight[i])
     loss = 0.0
-    for i in range(n):
-        w = np.float64(weight[i])
-        factor = t(w / total_weight)
-        if code == 0:
+    if code == 0:
+        for j in range(outputs):
+            row, d = p[j], delta[j]
+            for i in range(n):
+                d[i] = row[i] * (weight[i] / t(total_weight))
+        for i in range(n):
             k = int(target[i, 0])
             q = min(max(np.float64(p[k, i]), eps), 1.0 - eps)
-            loss -= w * math.log(q)
-            for j in range(outputs):
-                delta[j, i] = p[j, i] * factor
-            delta[k, i] = (p[k, i] - t(1)) * factor
-        else:
-            for j in range(outputs):
-                loss += w * _loss_of(code, np.float64(p[j, i]), np.float64(target[i, j]), eps)
-                delta[j, i] = (p[j, i] - target[i, j]) * factor
-    loss /= total_weight
+            loss -= np.float64(weight[i]) * math.log(q)
+            delta[k, i] = (p[k, i] - t(1)) * (weight[i] / t(total_weight))
+        return loss / total_weight
+    for i in range(n):
+        w = np.float64(weight[i])
+        factor = weight[i] / t(total_weight)
+        for j in range(outputs):
+            loss += w * _loss_of(code, np.float64(p[j, i]), np.float64(target[i, j]), eps)
+            delta[j, i] = (p[j, i] - target[i, j]) * factor
     if code == 2:
         loss /= outputs  # scikit-learn averages the squared error over outputs, but not its gradient
-    return loss, total_weight
+    return loss / total_weight
+
+
+@entry
+def mean_loss(code, p, target, weight):  # scalar, (samples, outputs), (samples, outputs or 1), (samples,) or (0,)
+    """Return the weighted mean loss of predictions."""
+    samples, outputs = p.shape
+    eps = np.float64(np.finfo(p.dtype).eps)
+    loss, total = 0.0, 0.0
+    for i in range(samples):
+        w = np.float64(weight[i]) if weight.size > 0 else 1.0
+        total += w
+        if code == 0:
+            loss -= w * math.log(min(max(np.float64(p[i, int(target[i, 0])]), eps), 1.0 - eps))
+        else:
+            for j in range(outputs):
+                loss += w * _loss_of(code, np.float64(p[i, j]), np.float64(target[i, j]), eps)
+    if code == 2:
+        loss /= outputs
+    return loss / total

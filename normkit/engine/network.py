@@ -1,29 +1,30 @@
-"""A network's state between epochs: plan, parameter vector, moving statistics, optimizer moments, buffers."""
+"""A network's state between epochs: plan, parameter vector, moving statistics; its trainer; the batches."""
 
 import numpy as np
 
-from normkit import threads
-from normkit.engine import epoch, losses, optimizers
+from normkit.engine import losses, optimizers, team
+from normkit.engine.epoch import run_batches
 from normkit.engine.plan import (
     FEATURE,
     NONE,
     SAMPLE,
     Settings,
+    aligned,
+    aligned_copy,
     make_plan,
     make_work,
     prediction_schedule,
     training_schedule,
 )
+from normkit.threads import single_threaded_blas
 
-# Multiply-adds of a batch, forward pass, below which one thread is faster than two in training, and below which
-# prediction is over before a second compiled variant would have paid for itself
-_PARALLEL_FROM = 2_000_000
-_PARALLEL_PREDICT_FROM = 8_000_000
+# Multiply-adds of a batch's forward pass below which a second thread does not pay
+_PARALLEL_FROM = 500_000
 PREDICT_CHUNK = 256
 
 
 class Network:
-    """Parameters of a multilayer perceptron and the compiled calls on them.
+    """Parameters of a multilayer perceptron.
 
     Parameters
     ----------
@@ -31,28 +32,35 @@ class Network:
         Features, hidden units of each layer, outputs.
     dtype : float32 or float64
         Of parameters, activations and arithmetic.
-    options : object with the estimators' parameters
-        Reads `activation`, `normalization`, `norm_position`, `normalize_input`.
     output : {"softmax", "logistic", "identity", "exp"}
         Output function; its loss goes with it.
+    activations, dropouts : list, one entry a hidden layer
+    normalization : {None, "batch", "layer"}
+    position : {"before", "after"}
+    normalize_input : bool
+    norm_epsilon : float
     """
 
-    def __init__(self, sizes, dtype, options, output):
+    def __init__(
+        self, sizes, dtype, output, activations, dropouts, normalization, position, normalize_input, norm_epsilon
+    ):  # fmt: skip
         self.sizes = [int(size) for size in sizes]
         self.dtype = np.dtype(dtype)
         self.output = output
+        self.norm_epsilon = float(norm_epsilon)
         self.plan, length = make_plan(
-            self.sizes, options.activation, True, options.normalization, options.norm_position,
-            options.normalize_input,
-        )  # fmt: skip
-        self.params = np.zeros(length, self.dtype)
+            self.sizes, activations, dropouts, normalization, position, normalize_input, self.dtype.itemsize
+        )
+        self.params = aligned(length, self.dtype)
         rows = int(self.plan.rows[-1])
         self.moving_mean = np.zeros(rows, self.dtype)
         self.moving_var = np.ones(rows, self.dtype)
-        self._work: tuple | None = None
 
-    def __getstate__(self):
-        return {**self.__dict__, "_work": None}
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        # unpickled arrays lie anywhere, also in a read-only file
+        for name in ("params", "moving_mean", "moving_var"):
+            setattr(self, name, aligned_copy(getattr(self, name)))
 
     @property
     def target_width(self):
@@ -87,7 +95,19 @@ class Network:
 
     def is_layer_norm(self, b):
         """Whether block b's norm averages over the features of a sample."""
-        return self.plan.norm[b] == SAMPLE
+        return bool(self.plan.norm[b] == SAMPLE)
+
+    def trainable(self, gamma=True, beta=True):
+        """Return the indices of the parameters that training changes, with or without those of the norms."""
+        names = ["weight", "bias", *["gamma"] * gamma, *["beta"] * beta]
+        parts = []
+        for b in range(len(self.sizes)):
+            for name in names:
+                start = getattr(self.plan, name)[b]
+                if start >= 0:
+                    count = self.weight(b).size if name == "weight" else self.sizes[b]
+                    parts.append(np.arange(start, start + count))
+        return np.concatenate(parts)
 
     def set_dense(self, coefs, intercepts):
         """Take scikit-learn's coefs_ and intercepts_; intercepts of layers without bias are not used."""
@@ -97,13 +117,6 @@ class Network:
             if bias is not None:
                 bias[...] = intercept
 
-    def get_dense(self, coefs, intercepts):
-        """Write the parameters into arrays of scikit-learn's layout."""
-        for b, (coef, intercept) in enumerate(zip(coefs, intercepts), start=1):
-            coef[...] = self.weight(b).T
-            bias = self.vector("bias", b)
-            intercept[...] = 0 if bias is None else bias
-
     def state(self):
         """Copy of everything that training changes in the model, for `restore`."""
         return self.params.copy(), self.moving_mean.copy(), self.moving_var.copy()
@@ -112,82 +125,101 @@ class Network:
         """Go back to a `state`."""
         self.params[...], self.moving_mean[...], self.moving_var[...] = state
 
-    def choose_threads(self, n_threads, batch, threshold=_PARALLEL_FROM):
+    def choose_threads(self, n_threads, batch):
         """Return the threads that pay for a batch of this many samples."""
-        wanted = threads.available() if n_threads is None else n_threads
+        wanted = team.available() if n_threads is None else n_threads
         operations = sum(a * b for a, b in zip(self.sizes, self.sizes[1:])) * batch
-        return 1 if operations < threshold else wanted
+        return 1 if operations < _PARALLEL_FROM else wanted
 
-    def _buffers(self, batch, team, **kwargs):
-        key = (batch, team, *sorted(kwargs.items()))
-        if self._work is None or self._work[0] != key:
-            work = make_work(self.plan, batch, self.dtype, team, self.target_width, **kwargs)
-            self._work = (key, work)
-        return self._work[1]
-
-    def predict(self, X, n_threads, norm_epsilon):
-        """Return the outputs (samples, outputs) for rows X of the network's dtype."""
-        result = np.empty((X.shape[0], self.sizes[-1]), self.dtype)
-        if not X.shape[0]:
+    def predict(self, rows, order, n_threads=None, block=None):
+        """Return the outputs for rows[order], shape (samples, outputs); or those of a hidden block."""
+        count, width = len(order), self.sizes[-1 if block is None else block]
+        result = np.empty((count, width), self.dtype)
+        if not count:
             return result
-        chunk = min(PREDICT_CHUNK, X.shape[0])
-        settings = Settings(
-            losses.CODES[self.output], 0, 0.0, 0.0, False, 0.0, 0.0, 0.0, 0.0, 0.0,
-            float(norm_epsilon), False, False, 0.0, 0, False,
-        )  # fmt: skip
+        chunk = min(PREDICT_CHUNK, count)
+        settings = Settings(False, losses.CODES[self.output], norm_epsilon=self.norm_epsilon)
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
-        order = np.arange(X.shape[0], dtype=np.int64)
-        edges = batch_edges(X.shape[0], chunk, False)
-        wanted = self.choose_threads(n_threads, chunk, _PARALLEL_PREDICT_FROM)
-        with threads.single_threaded_blas(), threads.team(wanted) as team:
-            work = make_work(self.plan, chunk, self.dtype, team, self.target_width, training=False)
-            epoch.run_batches[team > 1](
-                X, no_targets, none, order, edges, prediction_schedule(self.plan), team, self.plan, settings,
-                self.params, none, none, none, self.moving_mean, self.moving_var, work, 0, result,
+        edges = batch_edges(count, chunk)
+        threads = self.choose_threads(n_threads, chunk)
+        work = make_work(self.plan, chunk, self.dtype, threads, self.target_width, False)
+        with single_threaded_blas():
+            team.run(
+                run_batches, threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
+                self.plan, settings, self.params, none, none, self.moving_mean, self.moving_var, work, 0, result,
             )  # fmt: skip
         return result
 
+    def loss(self, outputs, targets, weight=None):
+        """Return the weighted mean loss of outputs against targets in the engine's form."""
+        weight = np.empty(0, self.dtype) if weight is None else weight
+        return float(losses.mean_loss(losses.CODES[self.output], outputs, targets, weight))
+
 
 class Trainer:
-    """Optimizer state of a network, and its epochs."""
+    """Optimizer state of a network, and its epochs.
 
-    def __init__(self, network, options, dropout_seed):
+    Parameters
+    ----------
+    network : Network
+    optimizer : {"adam", "sgd", "accumulate"}
+    settings : dict
+        Fields of `normkit.engine.plan.Settings`.
+    """
+
+    def __init__(self, network, optimizer, **settings):
         self.network = network
-        self.options = options
-        self.dropout_seed = int(dropout_seed)
-        self.learning_rate = float(options.learning_rate_init)
-        self.steps = 0
-        self.norm_momentum = float(options.norm_momentum)
-        self.grads, self.first, self.second = (np.zeros_like(network.params) for _ in range(3))
-
-    def _settings(self, optimizer, alpha):
-        o = self.options
-        return Settings(
-            losses.CODES[self.network.output], optimizers.CODES[optimizer], self.learning_rate, float(o.momentum),
-            bool(o.nesterovs_momentum), float(o.beta_1), float(o.beta_2), float(o.epsilon), float(alpha),
-            self.norm_momentum, float(o.norm_epsilon), bool(o.norm_scale), bool(o.norm_center),
-            float(o.dropout), self.dropout_seed, True,
+        self.settings = Settings(
+            True, losses.CODES[network.output], optimizer=optimizers.CODES[optimizer],
+            norm_epsilon=network.norm_epsilon, **settings,
         )  # fmt: skip
+        self.steps = 0
+        self.first = aligned(network.params.shape, network.dtype)
+        self.second = aligned(network.params.shape if optimizer == "adam" else 0, network.dtype)
+        self._work: tuple | None = None
 
-    def run(self, X, Y, sample_weight, order, edges, optimizer=None):
-        """One epoch over the batches order[edges[k]:edges[k + 1]]; returns the mean loss."""
-        network, o = self.network, self.options
+    def __getstate__(self):
+        return {**self.__dict__, "_work": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self.first, self.second = aligned_copy(self.first), aligned_copy(self.second)
+
+    def _buffers(self, batch, threads):
+        if self._work is None or self._work[0] != (batch, threads):
+            network = self.network
+            work = make_work(network.plan, batch, network.dtype, threads, network.target_width, True)
+            self._work = (batch, threads), work
+        return self._work[1]
+
+    def run(self, rows, Y, sample_weight, order, edges, n_threads=None):
+        """One epoch over the batches order[edges[k]:edges[k + 1]]; returns the mean loss of a sample.
+
+        `rows` describes X (`normkit.engine.rows.rows_of`), `Y` is the class index (samples, 1) for softmax, else
+        (samples, outputs); both and `sample_weight` are indexed by `order`.
+        """
+        network = self.network
         batch = int(np.diff(edges).max())
+        threads = network.choose_threads(n_threads, batch)
         weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight
-        settings = self._settings(optimizer or o.solver, o.alpha)
-        with threads.single_threaded_blas(), threads.team(network.choose_threads(o.n_threads, batch)) as team:
-            work = network._buffers(batch, team, dropout=float(o.dropout))
-            loss, self.steps = epoch.run_batches[team > 1](
-                X, Y, weights, order, edges, training_schedule(network.plan), team, network.plan, settings,
-                network.params, self.grads, self.first, self.second, network.moving_mean, network.moving_var, work,
-                self.steps, np.empty((0, 0), network.dtype),
+        work = self._buffers(batch, threads)
+        with single_threaded_blas():
+            threads = team.run(
+                run_batches, threads, rows, Y, weights, order, edges, training_schedule(network.plan),
+                network.plan, self.settings, network.params, self.first, self.second, network.moving_mean,
+                network.moving_var, work, self.steps, np.empty((0, 0), network.dtype),
             )  # fmt: skip
-        return float(loss)
+        self.steps += len(edges) - 1
+        total = float(work.totals[:threads, 0].sum())
+        return total if self.settings.total_weight > 0 else total / (edges[-1] - edges[0])
 
 
-def batch_edges(n_samples, batch_size, merge_single):
-    """Boundaries of the batches, the last one partial; a last batch of one sample joins the one before on request."""
+def batch_edges(n_samples, batch_size, last_batch="keep"):
+    """Boundaries of the batches; a partial last one is kept, merged into the one before, or dropped."""
     edges = np.append(np.arange(0, n_samples, batch_size), n_samples)
-    if merge_single and len(edges) > 2 and edges[-1] - edges[-2] == 1:
-        edges = np.delete(edges, -2)
+    if len(edges) > 2 and edges[-1] - edges[-2] < batch_size:
+        if last_batch == "merge":
+            edges = np.delete(edges, -2)
+        elif last_batch == "drop":
+            edges = edges[:-1]
     return edges.astype(np.int64)

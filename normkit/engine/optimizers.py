@@ -1,28 +1,45 @@
 """Optimizers: one update of a slice of the parameter vector."""
 
+import math
+
 import numpy as np
 
 from normkit._jit import leaf
 
-CODES = {"sgd": 0, "adam": 1, "none": 2}  # none leaves the gradient in place, for SciPy's L-BFGS
+CODES = {"sgd": 0, "adam": 1, "accumulate": 2}  # accumulate sums gradients, for SciPy's L-BFGS
 
 
 @leaf
-def step_size(code, learning_rate, beta_1, beta_2, step):
+def schedule_factor(settings, step):
+    """Share of the learning rate at a step (counted from 1): linear warm-up, then cosine decay to zero."""
+    factor = 1.0
+    if step < settings.warmup_steps:
+        factor = step / settings.warmup_steps
+    if settings.cosine_steps > 0:
+        done = (step - settings.warmup_steps) / max(settings.cosine_steps - settings.warmup_steps, 1.0)
+        factor *= 0.5 * (1.0 + math.cos(math.pi * min(max(done, 0.0), 1.0)))
+    return factor
+
+
+@leaf
+def step_size(settings, step):
     """Learning rate of a step (counted from 1); Adam's with its bias correction (Kingma and Ba 2014)."""
-    if code == 1:
-        return learning_rate * np.sqrt(1.0 - beta_2**step) / (1.0 - beta_1**step)
-    return learning_rate
+    rate = settings.learning_rate * schedule_factor(settings, step)
+    if settings.optimizer == 1:
+        return rate * np.sqrt(1.0 - settings.beta_2**step) / (1.0 - settings.beta_1**step)
+    return rate
 
 
 @leaf
-def update(settings, rate, alpha, p, g, first, second):  # scalars and four (n,)
-    """Update p; alpha is the weight decay, already divided by the sum of sample weights.
+def update(settings, rate, decay, shrink, p, g, first, second):  # scalars and four (n,); second is Adam's
+    """Update p with its gradient g.
 
-    Returns the sum of squares of p as it was before: the penalty that belongs to this step's loss.
+    `decay` is the L2 penalty's factor, already divided by the sum of sample weights, `shrink` what a decoupled
+    decay leaves of p (Loshchilov and Hutter 2019). Returns the sum of squares of p as it was before: the penalty
+    that belongs to this step's loss.
     """
     t = p.dtype.type
-    decay, lr = t(alpha), t(rate)
+    decay, lr, shrink = t(decay), t(rate), t(shrink)
     squares = t(0)
     n = p.size
     if settings.optimizer == 1:
@@ -41,19 +58,21 @@ def update(settings, rate, alpha, p, g, first, second):  # scalars and four (n,)
             v = v if v > tiny_second else zero
             first[i] = m
             second[i] = v
-            p[i] = w - lr * m / (np.sqrt(v) + eps)
+            p[i] = w * shrink - lr * m / (np.sqrt(v) + eps)
     elif settings.optimizer == 0:
         mu = t(settings.momentum)
+        # Nesterov looks ahead with the same gradient: p += mu * v_new - lr * d, else p += v_new
+        ahead, now = (mu, lr) if settings.nesterov else (t(1), t(0))
         for i in range(n):
             w = p[i]
             squares += w * w
-            d = lr * (g[i] + decay * w)
-            v = mu * first[i] - d
+            d = g[i] + decay * w
+            v = mu * first[i] - lr * d
             first[i] = v
-            p[i] = w + (mu * v - d if settings.nesterov else v)
+            p[i] = w * shrink + (ahead * v - now * d)
     else:
         for i in range(n):
             w = p[i]
             squares += w * w
-            g[i] += decay * w
+            first[i] += g[i]
     return np.float64(squares)

@@ -1,8 +1,8 @@
 """A network as plain data: what the compiled code reads instead of asking objects.
 
 Block 0 is the input, possibly normalized; blocks 1..L are dense layers, each with an optional norm before or
-after its activation. All parameters stand in one vector, all activations in flat feature-major buffers: block b
-of a batch of B samples is the C-ordered matrix (sizes[b], B) that starts at rows[b] * B.
+after its activation. All parameters stand in one vector. All activations stand in feature-major buffers with
+rows of one length: block b is rows[b] to rows[b] + sizes[b], one feature a row.
 """
 
 from typing import NamedTuple
@@ -15,8 +15,10 @@ from normkit.math.activations import CODES
 NONE, FEATURE, SAMPLE = 0, 1, 2
 NORMS = {None: NONE, "batch": FEATURE, "layer": SAMPLE}
 
-# The stages of a step. Each but LOSS and OUTPUT is run by all threads, with a barrier after it.
-GATHER, FORWARD, FORWARD_FINISH, OUTPUT, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE = range(8)
+# The stages of a step: each thread does its share of one, and waits for the others where the schedule says so.
+GATHER, FORWARD, FORWARD_FINISH, OUTPUT, STORE, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE = range(9)
+
+_LINE = 64  # bytes of a cache line
 
 
 class Plan(NamedTuple):
@@ -31,60 +33,66 @@ class Plan(NamedTuple):
     gamma: np.ndarray
     beta: np.ndarray
     rows: np.ndarray
+    dropout: np.ndarray  # float64
 
 
 class Settings(NamedTuple):
     """What holds for a whole epoch. Floats are float64 here and cast once where they are used."""
 
-    loss: int
-    optimizer: int
-    learning_rate: float
-    momentum: float
-    nesterov: bool
-    beta_1: float
-    beta_2: float
-    epsilon: float
-    alpha: float
-    norm_momentum: float
-    norm_epsilon: float
-    train_gamma: bool
-    train_beta: bool
-    dropout: float
-    seed: int
     training: bool
+    loss: int
+    total_weight: float = 0.0  # what the loss is averaged over; 0: the batch's own sum of weights
+    optimizer: int = 0
+    learning_rate: float = 0.0
+    warmup_steps: float = 0.0
+    cosine_steps: float = 0.0  # 0: no decay
+    momentum: float = 0.0
+    nesterov: bool = False
+    beta_1: float = 0.0
+    beta_2: float = 0.0
+    epsilon: float = 0.0
+    alpha: float = 0.0
+    decoupled_decay: float = 0.0
+    norm_momentum: float = 0.0
+    norm_epsilon: float = 0.0
+    train_gamma: bool = True
+    train_beta: bool = True
+    seed: int = 0
 
 
 class Work(NamedTuple):
-    """Buffers of a step, allocated once a fit; flat ones are feature-major."""
+    """Buffers of a step, allocated once a fit. `width` is the batch size rounded up to a cache line."""
 
     batch: np.ndarray  # (B, features), the gathered rows
     target: np.ndarray  # (B, outputs or 1)
     weight: np.ndarray  # (B,)
-    pre: np.ndarray  # (rows * B,) input of the activation
-    post: np.ndarray  # (rows * B,) its output, where a norm or dropout follows
-    xhat: np.ndarray  # (rows * B,)
-    out: np.ndarray  # (rows * B,) output of the block
-    delta: np.ndarray  # (rows * B,) gradient
-    keep: np.ndarray  # (rows * B,) dropout factors, empty without dropout
+    pre: np.ndarray  # (rows, width) input of the activation
+    post: np.ndarray  # (rows, width) its output, where a norm or dropout follows
+    xhat: np.ndarray  # (rows, width)
+    out: np.ndarray  # (rows, width) output of the block
+    delta: np.ndarray  # (rows, width) gradient
+    keep: np.ndarray  # (rows, width) dropout factors, empty without dropout
     rstd: np.ndarray  # (rows,) FEATURE norms
-    partial: np.ndarray  # (threads, 2, B) SAMPLE norms, each thread's share
-    merged: np.ndarray  # (threads, 2, B) and their sum, a copy a thread
-    sample_rstd: np.ndarray  # (blocks, threads, B)
-    squares: np.ndarray  # (threads,) sum of squared weights
+    partial: np.ndarray  # (threads, 3, width) SAMPLE norms, each thread's share
+    merged: np.ndarray  # (threads, 2, width) and their sum, a copy a thread
+    sample_rstd: np.ndarray  # (blocks, threads, width)
+    tile: np.ndarray  # (threads, elements) gradient of some rows of a weight matrix
+    vectors: np.ndarray  # (threads, 3, features) gradients of bias, gamma, beta
+    column: np.ndarray  # (2, width) softmax
+    totals: np.ndarray  # (threads, 16) sum of losses and of squared weights of the epoch; a cache line each
 
 
-def make_plan(sizes, activation, out_normless, normalization, position, normalize_input):
+def make_plan(sizes, activations, dropouts, normalization, position, normalize_input, itemsize):
     """Lay out a network of layer sizes (features, hidden..., outputs); returns the plan and the vector's length.
 
-    `out_normless` tells that the last dense layer carries neither norm nor activation: its output function
-    belongs to the loss.
+    `activations` and `dropouts` have one entry a hidden layer. The output layer has neither norm nor activation:
+    its output function belongs to the loss.
     """
     blocks = len(sizes)
     code = NORMS[normalization]
-    last = blocks - 1 if out_normless else blocks
-    norm = [NORMS[normalization or "batch"] if normalize_input else NONE]
-    norm += [code if 0 < b < last else NONE for b in range(1, blocks)]
+    norm = [NORMS[normalization or "batch"] if normalize_input else NONE, *[code] * (blocks - 2), NONE]
     columns = {name: [-1] * blocks for name in ("weight", "bias", "gamma", "beta")}
+    line = _LINE // itemsize
     length = rows = 0
     starts = []
     for b, size in enumerate(sizes):
@@ -98,72 +106,126 @@ def make_plan(sizes, activation, out_normless, normalization, position, normaliz
         ):
             if wanted:
                 columns[name][b] = length
-                length += count
+                length += -(-count // line) * line
         starts.append(rows)
         rows += size if b > 0 or norm[0] != NONE else 0
-    codes = [CODES["identity"], *[CODES[activation]] * (blocks - 2), CODES["identity"]]
-    after = [position == "after" and b > 0 for b in range(blocks)]
-    plan = Plan(*(np.array(v, np.int64) for v in (
-        sizes, codes, norm, after, columns["weight"], columns["bias"], columns["gamma"], columns["beta"],
+    integers = (
+        sizes,
+        [CODES["identity"], *(CODES[name] for name in activations), CODES["identity"]],
+        norm,
+        [position == "after" and b > 0 for b in range(blocks)],
+        *columns.values(),
         [*starts, rows],
-    )))  # fmt: skip
-    return plan, length
+    )
+    dropout = np.array([0.0, *dropouts, 0.0])
+    return Plan(*(np.array(values, np.int64) for values in integers), dropout), length
 
 
-def _forward_schedule(plan):
-    schedule = [(GATHER, 0)]
-    for b in range(len(plan.sizes)):
-        if b > 0 or plan.norm[0] != NONE:
-            schedule.append((FORWARD, b))
+def _blocks(plan):
+    return range(0 if plan.norm[0] != NONE else 1, len(plan.sizes))
+
+
+def _forward_schedule(plan, last):
+    schedule = [(GATHER, 0, 1)]
+    for b in _blocks(plan):
+        if b <= last:
+            schedule.append((FORWARD, b, 1))
             if plan.norm[b] == SAMPLE:
-                schedule.append((FORWARD_FINISH, b))
-    return [*schedule, (OUTPUT, 0)]
+                schedule.append((FORWARD_FINISH, b, 1))
+    return schedule
 
 
-def prediction_schedule(plan):
-    """Stages of a prediction, (stages, 2): stage and block."""
-    return np.array(_forward_schedule(plan), np.int64)
+def prediction_schedule(plan, block=None):
+    """Stages of a prediction, or of the outputs of a hidden block; (stages, 3): stage, block, whether to wait."""
+    last = len(plan.sizes) - 1
+    schedule = _forward_schedule(plan, last if block is None else block)
+    if block is None:
+        schedule.append((OUTPUT, last, 0))
+    schedule.append((STORE, last if block is None else block, 0))
+    return np.array(schedule, np.int64)
 
 
 def training_schedule(plan):
-    """Stages of a training step, (stages, 2): stage and block."""
-    schedule = [*_forward_schedule(plan), (LOSS, 0)]
-    for b in reversed(range(len(plan.sizes))):
-        if b > 0 or plan.norm[0] != NONE:
-            schedule.append((BACKWARD, b))
-            if plan.norm[b] == SAMPLE:
-                schedule.append((BACKWARD_FINISH, b))
-    return np.array([*schedule, (UPDATE, 0)], np.int64)
+    """Stages of a training step, (stages, 3): stage, block, whether to wait for the other threads after it.
+
+    A weight matrix may change once every thread has propagated its gradient through it, one stage later than
+    the gradient is known; the lowest matrix has nothing below it and changes at once.
+    """
+    last = len(plan.sizes) - 1
+    schedule = [*_forward_schedule(plan, last), (OUTPUT, last, 0), (LOSS, last, 1)]
+    readable = []
+    for b in reversed(_blocks(plan)):
+        schedule.append((BACKWARD, b, 0))
+        if plan.norm[b] == SAMPLE:
+            schedule[-1] = (BACKWARD, b, 1)
+            schedule.append((BACKWARD_FINISH, b, 0))
+        schedule += [(UPDATE, above, 0) for above in readable]
+        # what this stage propagated through may change after the barrier
+        readable = [b + 1] if b < last else []
+        if b == 1 and plan.norm[0] == NONE:
+            schedule.append((UPDATE, 1, 0))
+        # the output layer's own part is bias alone: the stage below need not wait for it
+        stage, block, _ = schedule[-1]
+        schedule[-1] = (stage, block, int(b < last or last == 1))
+    schedule += [(UPDATE, above, 0) for above in readable]
+    return np.array(schedule, np.int64)
 
 
-def _aligned(shape, dtype):
+def aligned(shape, dtype):
     """Zeros on a 64-byte boundary: no cache line belongs to two buffers."""
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(count + 64, np.uint8)
-    start = -raw.ctypes.data % 64
+    raw = np.zeros(count + _LINE, np.uint8)
+    start = -raw.ctypes.data % _LINE
     return raw[start : start + count].view(dtype).reshape(shape)
 
 
-def make_work(plan, batch_size, dtype, threads, target_width, *, training=True, dropout=0.0):
+def aligned_copy(array):
+    """Copy to memory that is aligned and may be written."""
+    copy = aligned(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+# Elements of a tile of weight gradients: small enough to be still in cache when the optimizer reads it
+TILE = 1 << 17
+
+
+def tile_rows(rows, fan_in):
+    """Rows of a weight matrix whose gradient makes one tile; equal tiles."""
+    tiles = max(1, -(-rows * fan_in // TILE))
+    return max(1, -(-rows // tiles))
+
+
+def make_work(plan, batch_size, dtype, threads, target_width, training):
     """Allocate the buffers for batches of up to batch_size samples."""
-    rows, blocks = int(plan.rows[-1]), len(plan.sizes)
-    flat = rows * batch_size
-    needs_post = training and (dropout > 0 or bool((plan.norm * plan.after).any()))
-    some = bool(plan.norm.any())
-    sample = batch_size if (plan.norm == SAMPLE).any() else 0
+    rows, blocks, sizes = int(plan.rows[-1]), len(plan.sizes), [int(size) for size in plan.sizes]
+    line = _LINE // np.dtype(dtype).itemsize
+    width = -(-batch_size // line) * line
+    dropout = training and bool(plan.dropout.any())
+    post = training and (dropout or bool((plan.norm * plan.after).any()))
+    sample = width if (plan.norm == SAMPLE).any() else 0
+    shares = [(-(-above // threads), below) for below, above in zip(sizes, sizes[1:])]
+    tile = max(tile_rows(count, below) * below for count, below in shares) if training else 0
+
+    def block_rows(wanted):
+        return aligned((rows if wanted else 0, width), dtype)
+
     return Work(
-        batch=_aligned((batch_size, int(plan.sizes[0])), dtype),
-        target=_aligned((batch_size, target_width), dtype),
-        weight=_aligned(batch_size, dtype),
-        pre=_aligned(flat, dtype),
-        post=_aligned(flat if needs_post else 0, dtype),
-        xhat=_aligned(flat if some else 0, dtype),
-        out=_aligned(flat, dtype),
-        delta=_aligned(flat if training else 0, dtype),
-        keep=_aligned(flat if dropout > 0 and training else 0, dtype),
-        rstd=_aligned(rows, np.float64),
-        partial=_aligned((threads, 2, sample), np.float64),
-        merged=_aligned((threads, 2, sample), np.float64),
-        sample_rstd=_aligned((blocks, threads, sample), np.float64),
-        squares=_aligned(threads, np.float64),
+        batch=aligned((batch_size, sizes[0]), dtype),
+        target=aligned((batch_size if training else 0, target_width), dtype),
+        weight=aligned(batch_size if training else 0, dtype),
+        pre=block_rows(True),
+        post=block_rows(post),
+        xhat=block_rows(bool(plan.norm.any())),
+        out=block_rows(True),
+        delta=block_rows(training),
+        keep=block_rows(dropout),
+        rstd=aligned(rows, np.float64),
+        partial=aligned((threads, 3, sample), dtype),
+        merged=aligned((threads, 2, sample), dtype),
+        sample_rstd=aligned((blocks, threads, sample), dtype),
+        tile=aligned((threads, -(-tile // line) * line), dtype),
+        vectors=aligned((threads, 3, -(-max(sizes) // line) * line if training else 0), dtype),
+        column=aligned((2, width), dtype),
+        totals=aligned((threads, 16), np.float64),
     )

@@ -1,11 +1,20 @@
 """MLPClassifier: scikit-learn's, with norm layers, dropout and more activations."""
 
+import numpy as np
 from sklearn import neural_network
+from sklearn.base import _fit_context
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_sample_weight
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import validate_data
 
-from normkit.estimators._base import NormMLP
+from normkit.engine.rows import DTYPES
+from normkit.estimators._fitting import FittingMLP
+from normkit.estimators._parameters import CONSTRAINTS, set_parameters
 
 
-class MLPClassifier(NormMLP, neural_network.MLPClassifier):
+class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
     """Multilayer perceptron classifier with normalization layers.
 
     Everything of `sklearn.neural_network.MLPClassifier` holds: parameters, defaults, fitted attributes, methods.
@@ -15,9 +24,9 @@ class MLPClassifier(NormMLP, neural_network.MLPClassifier):
 
     Parameters
     ----------
-    activation : {"identity", "logistic", "tanh", "relu", "elu", "leaky_relu", "selu", "gelu", "silu", \
-            "softplus"}, default="relu"
-        Activation of the hidden layers. leaky_relu has slope 0.01, gelu is the exact one.
+    activation : str or list of str, default="relu"
+        Activation of the hidden layers, or of each: "identity", "logistic", "tanh", "relu", "elu", "leaky_relu"
+        (slope 0.01), "selu", "gelu" (the exact one), "silu", "softplus".
     normalization : {None, "batch", "layer"}, default=None
         Norm layer of each hidden layer. None computes what scikit-learn computes.
     norm_position : {"before", "after"}, default="before"
@@ -37,12 +46,33 @@ class MLPClassifier(NormMLP, neural_network.MLPClassifier):
     norm_moving_mean_initializer : {"zeros", "ones"}, float or array-like, default="zeros"
     norm_moving_variance_initializer : {"zeros", "ones"}, float or array-like, default="ones"
         First values of the norm layers; an array must have the width of every normalized layer.
-    dropout : float in [0, 1), default=0.0
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes; multiplied with `sample_weight`.
+    dropout : float in [0, 1) or list of float, default=0.0
         Share of each hidden layer's outputs set to zero in training, after norm and activation.
     kernel_initializer : {"sklearn", "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", \
             "lecun_normal", "orthogonal"}, default="sklearn"
         First values of the weights. "sklearn" draws scikit-learn's numbers, biases included; with the others
         biases start at zero.
+    coefs_init, intercepts_init : list of array-like, default=None
+        First values of `coefs_` and `intercepts_` instead of drawn ones.
+    decoupled_weight_decay : float, default=0.0
+        Each step takes ``learning rate * decoupled_weight_decay`` of every weight (AdamW, Loshchilov and Hutter
+        2019), biases and norms excepted. `alpha` is the L2 penalty, which goes through the optimizer.
+    warmup_epochs : float, default=0.0
+        Epochs over which the learning rate rises linearly from zero, step by step.
+    learning_rate_decay : {None, "cosine"}, default=None
+        "cosine" lowers the learning rate to zero over the rest of `max_iter` epochs (Loshchilov and Hutter 2017).
+    last_batch : {"auto", "keep", "merge", "drop"}, default="auto"
+        A last batch that is smaller than the others is used as it is, joins the one before, or is left out.
+        "auto" merges a last batch of one row where a norm averages over the batch, and keeps any other.
+    input_scale : float, default=1.0
+        Factor of every value of X, applied as rows are read: 1 / 255 for images of bytes.
+    dtype : {None, "float32", "float64"}, default=None
+        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn.
+    epoch_callback : callable, default=None
+        Called with the model after each epoch; training stops when it returns True. `set_callbacks` takes
+        scikit-learn's callbacks.
     n_threads : int, default=None
         Threads to train with. None: the cores this process may use, where the step is large enough for that.
 
@@ -52,6 +82,9 @@ class MLPClassifier(NormMLP, neural_network.MLPClassifier):
         The norm layers from input to output, with `gamma`, `beta`, `moving_mean`, `moving_variance`.
     coefs_, intercepts_ : list of ndarray
         As in scikit-learn; views of the network's parameters.
+    history_ : dict of list
+        Per epoch: "loss" (`loss_curve_`); with validation data, or rows held out for early stopping, "val_loss"
+        and "val_score"; with validation data also "score", of the training rows as the model predicts them.
 
     See Also
     --------
@@ -72,8 +105,12 @@ class MLPClassifier(NormMLP, neural_network.MLPClassifier):
 
     _parameter_constraints: dict = {
         **neural_network.MLPClassifier._parameter_constraints,
-        **NormMLP._parameter_constraints,
+        **CONSTRAINTS,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
     }
+
+    # the loss belongs to the task; scikit-learn's code asks for it
+    loss = "log_loss"
 
     def __init__(
         self,
@@ -112,46 +149,97 @@ class MLPClassifier(NormMLP, neural_network.MLPClassifier):
         norm_beta_initializer="zeros",
         norm_moving_mean_initializer="zeros",
         norm_moving_variance_initializer="ones",
+        class_weight=None,
         dropout=0.0,
         kernel_initializer="sklearn",
+        coefs_init=None,
+        intercepts_init=None,
+        decoupled_weight_decay=0.0,
+        warmup_epochs=0.0,
+        learning_rate_decay=None,
+        last_batch="auto",
+        input_scale=1.0,
+        dtype=None,
+        epoch_callback=None,
         n_threads=None,
     ):
-        super().__init__(
-            hidden_layer_sizes=hidden_layer_sizes,
-            activation=activation,
-            solver=solver,
-            alpha=alpha,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            learning_rate_init=learning_rate_init,
-            power_t=power_t,
-            max_iter=max_iter,
-            shuffle=shuffle,
-            random_state=random_state,
-            tol=tol,
-            verbose=verbose,
-            warm_start=warm_start,
-            momentum=momentum,
-            nesterovs_momentum=nesterovs_momentum,
-            early_stopping=early_stopping,
-            validation_fraction=validation_fraction,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
-            n_iter_no_change=n_iter_no_change,
-            max_fun=max_fun,
-        )
-        self.normalization = normalization
-        self.norm_position = norm_position
-        self.normalize_input = normalize_input
-        self.norm_momentum = norm_momentum
-        self.norm_epsilon = norm_epsilon
-        self.norm_center = norm_center
-        self.norm_scale = norm_scale
-        self.norm_gamma_initializer = norm_gamma_initializer
-        self.norm_beta_initializer = norm_beta_initializer
-        self.norm_moving_mean_initializer = norm_moving_mean_initializer
-        self.norm_moving_variance_initializer = norm_moving_variance_initializer
-        self.dropout = dropout
-        self.kernel_initializer = kernel_initializer
-        self.n_threads = n_threads
+        set_parameters(self, locals())
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, validation_data=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32, float64 or uint8, in any layout, also memory-mapped: rows are read where they lie. Other types
+            are converted.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+        validation_data : tuple (X, y) or (X, y, sample_weight), default=None
+            Measured after each epoch, see `history_`. With ``early_stopping=True`` it takes the place of the
+            rows that would be held out.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit(X, y, sample_weight, validation_data=validation_data)
+
+    def _check_targets(self, X, y, incremental, reset):
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=DTYPES, reset=reset)
+        y = self._column(y)
+        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            classes = unique_labels(y)
+            if self.warm_start and set(classes) != set(self.classes_):
+                raise ValueError(
+                    "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                    f"Previously got {self.classes_}, `y` has {classes}"
+                )
+            self._check_known(classes)
+        binary = self._label_binarizer.y_type_ == "binary"
+        self.n_outputs_ = 1 if binary else len(self.classes_)
+        return X, y
+
+    def _check_known(self, classes):
+        if len(np.setdiff1d(classes, self.classes_)):
+            raise ValueError(
+                f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
+            )
+
+    def _check_labels(self, y, X):
+        y = self._column(check_array(y, ensure_2d=False, dtype=None, input_name="y"))
+        check_consistent_length(X, y)
+        self._check_known(unique_labels(y))
+        return y
+
+    @staticmethod
+    def _column(y):
+        return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
+    def _with_class_weight(self, labels, sample_weight, incremental):
+        if self.class_weight is None:
+            return sample_weight
+        if incremental and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all the data at once, partial_fit has a part of it; give a dict"
+            )
+        by_class = compute_sample_weight(self.class_weight, labels)
+        return by_class if sample_weight is None else by_class * sample_weight
+
+    def _output_activation(self):
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _encode(self, labels):
+        """Return the class index, one column, for softmax; else an indicator column an output."""
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.searchsorted(self.classes_, labels)[:, None]
+        return self._label_binarizer.transform(labels)
+
+    def _decode(self, outputs):
+        return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)

@@ -1,6 +1,9 @@
 """The model summary: a table like Keras' ``Model.summary``."""
 
 from normkit.engine.plan import NONE
+from normkit.math.activations import CODES
+
+_ACTIVATIONS = {code: name for name, code in CODES.items()}
 
 
 def _rows_of(network, options):
@@ -22,11 +25,11 @@ def _rows_of(network, options):
         if b == len(sizes) - 1:
             yield f"Activation ({network.output})", sizes[b], 0, 0
             return
-        rows = [(f"Activation ({options.activation})", sizes[b], 0, 0)]
+        rows = [(f"Activation ({_ACTIVATIONS[plan.activation[b]]})", sizes[b], 0, 0)]
         if plan.norm[b] != NONE:
             rows.insert(len(rows) if plan.after[b] else 0, norm_row(b))
-        if options.dropout:
-            rows.append((f"Dropout ({options.dropout:g})", sizes[b], 0, 0))
+        if plan.dropout[b]:
+            rows.append((f"Dropout ({plan.dropout[b]:g})", sizes[b], 0, 0))
         yield from rows
 
 

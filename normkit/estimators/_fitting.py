@@ -1,0 +1,315 @@
+"""How an estimator is fitted: scikit-learn's protocol and random draws around the engine's epochs."""
+
+import warnings
+
+import numpy as np
+from sklearn.base import is_classifier
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+from sklearn.utils import check_array, check_random_state, shuffle
+from sklearn.utils.validation import _check_sample_weight
+
+from normkit.engine import initializers
+from normkit.engine.network import Trainer, batch_edges
+from normkit.estimators._lbfgs import Objective, fit_lbfgs
+from normkit.estimators._network import NetworkMLP
+from normkit.estimators._parameters import activations_of, per_layer
+from normkit.estimators._samples import Samples
+
+
+class FittingMLP(CallbackSupportMixin, NetworkMLP):
+    """Mixin with `fit` and its parts. A subclass validates targets: `_check_targets`, `_encode`, `_decode`."""
+
+    def _hidden_sizes(self):
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if np.iterable(sizes) else [sizes]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return sizes
+
+    def _fit(self, X, y, sample_weight=None, incremental=False, validation_data=None):
+        hidden = self._hidden_sizes()
+        first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, labels = self._check_targets(X, y, incremental, reset=first_pass)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, X)
+        sample_weight = self._with_class_weight(labels, sample_weight, incremental)
+        targets = self._encode(labels)
+        self._random_state = check_random_state(self.random_state)
+        sizes = [X.shape[1], *hidden, self.n_outputs_]
+        if first_pass:
+            self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
+        self._check_network(sizes)
+        samples = Samples(self, X, labels, targets, sample_weight)
+        if self.solver == "lbfgs":
+            self._check_lbfgs(validation_data)
+            fit_lbfgs(self, samples)
+        else:
+            self._fit_epochs(samples, incremental, self._check_validation_data(validation_data))
+        if not all(np.isfinite(values).all() for values in (*self.coefs_, *self.intercepts_)):
+            raise ValueError(
+                "Solver produced non-finite parameter weights. The input data may"
+                " contain large values and need to be preprocessed."
+            )
+        return self
+
+    def _with_class_weight(self, labels, sample_weight, incremental):
+        return sample_weight
+
+    def _initialize(self, sizes, dtype):
+        """Set the attributes of a first fit and draw the first weights, in scikit-learn's order."""
+        self.n_iter_ = self.t_ = 0
+        self.n_layers_ = len(sizes)
+        self.out_activation_ = self._output_activation()
+        for old in ("_network", "_trainer", "_optimizer"):
+            self.__dict__.pop(old, None)
+        # a fit that fails below leaves no half-initialized model
+        names = [*activations_of(self, len(sizes) - 2), ""]
+        names[-1] = names[-2] if len(names) > 1 else ""
+        shapes = list(zip(sizes, sizes[1:]))
+        drawn = [self._draw(fan_in, fan_out, name) for (fan_in, fan_out), name in zip(shapes, names)]
+        coefs, intercepts = zip(*drawn)
+        coefs = self._given_or("coefs_init", coefs, shapes)
+        intercepts = self._given_or("intercepts_init", intercepts, [(size,) for size in sizes[1:]])
+        self.coefs_ = [np.asarray(coef, dtype) for coef in coefs]
+        self.intercepts_ = [np.asarray(intercept, dtype) for intercept in intercepts]
+        self._link()
+        if self.solver != "lbfgs":
+            self.loss_curve_ = []
+            self.history_: dict = {"loss": self.loss_curve_}
+            self._no_improvement_count = 0
+            early = self.early_stopping
+            self.validation_scores_ = [] if early else None
+            self.best_validation_score_ = -np.inf if early else None
+            self.best_loss_ = None if early else np.inf
+
+    def _draw(self, fan_in, fan_out, activation):
+        if self.kernel_initializer != "sklearn":
+            coef = initializers.kernel(self.kernel_initializer, fan_in, fan_out, self._random_state)
+            return coef, np.zeros(fan_out)
+        # Glorot and Bengio 2010, as scikit-learn draws it
+        bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / (fan_in + fan_out))
+        coef = self._random_state.uniform(-bound, bound, (fan_in, fan_out))
+        return coef, self._random_state.uniform(-bound, bound, fan_out)
+
+    def _given_or(self, name, drawn, shapes):
+        given = getattr(self, name)
+        if given is None:
+            return drawn
+        got = [np.shape(array) for array in given]
+        if got != shapes:
+            raise ValueError(f"{name} must hold arrays of shapes {shapes}, got {got}")
+        return [check_array(array, ensure_2d=False, input_name=name) for array in given]
+
+    def _check_network(self, sizes):
+        given = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
+        if given != sizes:
+            raise ValueError(
+                f"the model has layers of sizes {given}, but hidden_layer_sizes and the data now ask for "
+                f"{sizes}; use warm_start=False or a new estimator"
+            )
+        self._link()
+
+    def _check_lbfgs(self, validation_data):
+        for name, value in (("dropout", np.any(per_layer(self.dropout, self.n_layers_ - 2, "dropout"))),
+                            ("decoupled_weight_decay", self.decoupled_weight_decay),
+                            ("warmup_epochs", self.warmup_epochs), ("learning_rate_decay", self.learning_rate_decay),
+                            ("validation_data", validation_data is not None)):  # fmt: skip
+            if value:
+                raise ValueError(f"{name} needs solver='adam' or solver='sgd', got solver='lbfgs'")
+
+    def _loss_grad_lbfgs(self, packed_coef_inter, X, y, sample_weight, *buffers):
+        """scikit-learn's name for the loss and gradient of all samples; its buffers are not needed."""
+        self._link()
+        targets = y.argmax(axis=1) if self.out_activation_ == "softmax" else y
+        return Objective(self, Samples(self, X, y, targets.reshape(len(y), -1), sample_weight))(packed_coef_inter)
+
+    def _check_validation_data(self, validation_data):
+        if validation_data is None:
+            return None
+        if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
+            raise ValueError("validation_data must be a tuple (X, y) or (X, y, sample_weight)")
+        X, y, *weight = validation_data
+        X = self._check_rows(X)
+        labels = self._check_labels(y, X)
+        weight = _check_sample_weight(weight[0], X) if weight else None
+        return Samples(self, X, labels, self._encode(labels), weight)
+
+    def _settings(self, steps_per_epoch):
+        total = self.max_iter * steps_per_epoch if self.learning_rate_decay == "cosine" else 0
+        # drawn only where needed: without dropout the draws are scikit-learn's
+        seed = int(self._random_state.randint(2**31 - 1)) if self._network.plan.dropout.any() else 0
+        return {
+            "learning_rate": float(self.learning_rate_init), "momentum": float(self.momentum),
+            "nesterov": bool(self.nesterovs_momentum), "beta_1": float(self.beta_1), "beta_2": float(self.beta_2),
+            "epsilon": float(self.epsilon), "alpha": float(self.alpha),
+            "decoupled_decay": float(self.decoupled_weight_decay), "norm_momentum": float(self.norm_momentum),
+            "train_gamma": bool(self.norm_scale), "train_beta": bool(self.norm_center), "seed": seed,
+            "warmup_steps": float(self.warmup_epochs * steps_per_epoch), "cosine_steps": float(total),
+        }  # fmt: skip
+
+    def _start_optimizer(self, steps_per_epoch):
+        # scikit-learn's optimizers keep the learning-rate schedule; the moments are the engine's
+        if self.solver == "sgd":
+            self._optimizer = SGDOptimizer(
+                [],
+                self.learning_rate_init,
+                self.learning_rate,
+                self.momentum,
+                self.nesterovs_momentum,
+                self.power_t,
+            )
+        else:
+            self._optimizer = AdamOptimizer([], self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
+        self._trainer = Trainer(self._network, self.solver, **self._settings(steps_per_epoch))
+
+    def _split(self, samples):
+        """Indices of the training and the validation rows, drawn as scikit-learn draws them."""
+        count = samples.X.shape[0]
+        stratify = samples.targets[:, 0].astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
+        train, held_out = train_test_split(
+            np.arange(count),
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=stratify,
+        )
+        if len(held_out) < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of your dataset."
+            )
+        return train, held_out
+
+    def _batch_edges(self, n_samples):
+        if self.batch_size == "auto":
+            size = min(200, n_samples)
+        else:
+            if self.batch_size > n_samples:
+                warnings.warn(
+                    "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
+                    stacklevel=6,
+                )
+            size = int(np.clip(self.batch_size, 1, n_samples))
+        batch_norm = self._network.uses_batch_statistics
+        if batch_norm and size == 1:
+            raise ValueError(
+                "normalization over the batch needs batches of at least 2 samples: the variance of 1 sample is 0. "
+                f"Got batch_size={self.batch_size}, n_samples={n_samples}; use a larger batch_size or "
+                "normalization='layer'"
+            )
+        mode = self.last_batch
+        if mode == "auto":
+            mode = "merge" if batch_norm and n_samples % size == 1 else "keep"
+        return batch_edges(n_samples, size, mode)
+
+    def _fit_epochs(self, samples, incremental, validation):
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        chosen, held_out = np.arange(samples.X.shape[0]), None
+        watched = validation
+        if self.early_stopping and validation is None:
+            chosen, held_out = self._split(samples)
+            watched = samples
+        edges = self._batch_edges(len(chosen))
+        if not incremental or not hasattr(self, "_trainer"):
+            self._start_optimizer(len(edges) - 1)
+        order = np.arange(len(chosen))
+        epochs = 1 if incremental else self.max_iter
+        context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
+        context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels)
+        best = None
+        try:
+            self.n_iter_ = 0
+            for _ in range(epochs):
+                task = context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self)
+                if self.shuffle:
+                    order = shuffle(order, random_state=self._random_state)
+                rate = float(self._optimizer.learning_rate)
+                self._trainer.settings = self._trainer.settings._replace(learning_rate=rate)
+                self.loss_ = self._trainer.run(
+                    samples.rows, samples.targets, samples.weight, chosen[order], edges, self.n_threads
+                )
+                self.n_iter_ += 1
+                self.t_ += len(chosen)
+                self.loss_curve_.append(self.loss_)
+                if self.verbose:
+                    print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+                best_before = self.best_validation_score_
+                score = None
+                if watched is not None:
+                    score = self._record_validation(watched, held_out, samples, chosen)
+                self._count_no_improvement(score)
+                if self.early_stopping and (best is None or self.best_validation_score_ > best_before):
+                    best = self._network.state()
+                self._optimizer.iteration_ends(self.t_)
+                stop = self._epoch_ends(task)
+                if self._no_improvement_count > self.n_iter_no_change:
+                    what = "Validation score" if self.early_stopping else "Training loss"
+                    message = (
+                        f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
+                        "consecutive epochs."
+                    )
+                    if self._optimizer.trigger_stopping(message, self.verbose):
+                        break
+                    self._no_improvement_count = 0
+                if stop or incremental:
+                    break
+                if self.n_iter_ == self.max_iter:
+                    warnings.warn(
+                        f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                        "optimization hasn't converged yet.",
+                        ConvergenceWarning,
+                        stacklevel=5,
+                    )
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=5)
+        if best is not None:
+            self._network.restore(best)
+        context.call_on_fit_task_end(estimator=self, X=samples.X, y=samples.labels)
+
+    def _epoch_ends(self, task):
+        """Tell the callbacks; returns whether one of them wants to stop."""
+        metadata = {name: values[-1] for name, values in self.history_.items() if values}
+        stop = task.call_on_fit_task_end(estimator=self, metadata=metadata)
+        if self.epoch_callback is not None:
+            stop = self.epoch_callback(self) is True or stop
+        return stop
+
+    def _record_validation(self, watched, held_out, samples, chosen):
+        """Measure the watched set, or its held-out rows, and the training rows; returns the watched score."""
+        rows = np.arange(watched.X.shape[0]) if held_out is None else held_out
+        loss, score = self._evaluate(watched, rows)
+        record = {"val_loss": loss, "val_score": score}
+        if held_out is None:
+            record["score"] = self._evaluate(samples, chosen)[1]
+        for name, value in record.items():
+            self.history_.setdefault(name, []).append(value)
+        return score
+
+    def _evaluate(self, samples, indices):
+        """Return (loss without penalty, score) on some rows; NaN where the model predicts no finite numbers."""
+        outputs = self._network.predict(samples.rows, indices, self.n_threads)
+        if not np.isfinite(outputs).all():
+            return float("nan"), float("nan")
+        weight = samples.weight_of(indices)
+        loss = self._network.loss(outputs, samples.targets[indices], weight)
+        score = accuracy_score if is_classifier(self) else r2_score
+        truth, predicted = samples.labels[indices], self._decode(outputs)
+        return loss, float(score(truth, predicted, sample_weight=weight))
+
+    def _count_no_improvement(self, score):
+        """scikit-learn's rule: count the epochs without an improvement of more than tol."""
+        if self.early_stopping:
+            self.validation_scores_.append(score)
+            if self.verbose:
+                print(f"Validation score: {score:f}")
+            worse = score < self.best_validation_score_ + self.tol
+            if score > self.best_validation_score_:
+                self.best_validation_score_ = score
+        else:
+            worse = self.loss_ > self.best_loss_ - self.tol
+            if self.loss_ < self.best_loss_:
+                self.best_loss_ = self.loss_
+        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0

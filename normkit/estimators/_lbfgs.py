@@ -1,0 +1,93 @@
+"""SciPy's L-BFGS on the engine's forward and backward code."""
+
+import numpy as np
+import scipy.optimize
+from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
+from sklearn.utils.optimize import _check_optimize_result
+
+from normkit.engine.network import Trainer, batch_edges
+
+# Rows at a time where nothing is averaged over the batch: the buffers need not grow with the data
+_CHUNK = 2048
+
+
+class Objective:
+    """Loss of all samples with the L2 penalty, and its gradient, as functions of one vector.
+
+    The vector holds the weight matrices in scikit-learn's order, (inputs, outputs) row by row, then the
+    intercepts, then gamma and beta where they are trained.
+    """
+
+    def __init__(self, model, samples):
+        network = model._network
+        self.network, self.samples, self.n_threads = network, samples, model.n_threads
+        self.alpha = float(model.alpha)
+        count = samples.X.shape[0]
+        total = float(count if samples.weight is None else samples.weight.sum(dtype=np.float64))
+        self.total_weight = total
+        self.trainer = Trainer(
+            network, "accumulate", total_weight=total, norm_momentum=1.0,
+            train_gamma=bool(model.norm_scale), train_beta=bool(model.norm_center),
+        )  # fmt: skip
+        self.edges = batch_edges(count, count if network.uses_batch_statistics else min(count, _CHUNK))
+        self.order = np.arange(count)
+        blocks = range(1, len(network.sizes))
+        norms = [(network.plan.gamma[b], network.sizes[b]) for b in network.norm_blocks() if model.norm_scale]
+        norms += [(network.plan.beta[b], network.sizes[b]) for b in network.norm_blocks() if model.norm_center]
+        self.vectors = [*((network.plan.bias[b], network.sizes[b]) for b in blocks), *norms]
+        self.weights = [(network.plan.weight[b], network.weight(b).shape) for b in blocks]
+
+    def pack(self, parameters):
+        """Gather a vector of the network's layout; a layer without bias has zeros."""
+        parts = [parameters[s : s + r * c].reshape(r, c).T.ravel() for s, (r, c) in self.weights]
+        parts += [parameters[s : s + n] if s >= 0 else np.zeros(n) for s, n in self.vectors]
+        return np.concatenate(parts).astype(np.float64)
+
+    def unpack(self, packed):
+        """Scatter into the network's parameters."""
+        parameters, at = self.network.params, 0
+        for s, (r, c) in self.weights:
+            parameters[s : s + r * c] = packed[at : at + r * c].reshape(c, r).T.ravel()
+            at += r * c
+        for s, n in self.vectors:
+            if s >= 0:
+                parameters[s : s + n] = packed[at : at + n]
+            at += n
+
+    def __call__(self, packed):
+        """Return loss and gradient."""
+        self.unpack(packed)
+        self.trainer.first[...] = 0
+        loss = self.trainer.run(
+            self.samples.rows,
+            self.samples.targets,
+            self.samples.weight,
+            self.order,
+            self.edges,
+            self.n_threads,
+        )
+        gradient = self.pack(self.trainer.first)
+        count = sum(r * c for _, (r, c) in self.weights)
+        weights = packed[:count]
+        gradient[:count] += self.alpha / self.total_weight * weights
+        return loss + 0.5 * self.alpha * float(weights @ weights) / self.total_weight, gradient
+
+
+def fit_lbfgs(model, samples):
+    """Minimize; the moving statistics become those of the whole set at the solution."""
+    objective = Objective(model, samples)
+    moving = model._network.moving_mean.copy(), model._network.moving_var.copy()
+    print_every = 1 if model.verbose is True or model.verbose >= 1 else -1
+    result = scipy.optimize.minimize(
+        objective, objective.pack(model._network.params), method="L-BFGS-B", jac=True,
+        options={
+            "maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol,
+            **_get_additional_lbfgs_options_dict("iprint", print_every),
+        },
+    )  # fmt: skip
+    model.n_iter_ = _check_optimize_result("lbfgs", result, model.max_iter)
+    model.loss_ = result.fun
+    # the line search has been at points where the statistics need not even be finite
+    model._network.moving_mean[...], model._network.moving_var[...] = moving
+    objective.trainer.settings = objective.trainer.settings._replace(norm_momentum=0.0)
+    objective(result.x)

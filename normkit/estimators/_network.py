@@ -1,0 +1,165 @@
+"""What a fitted estimator holds: the network, and scikit-learn's attributes as views of it."""
+
+import numpy as np
+from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from normkit.engine import initializers
+from normkit.engine.network import Network
+from normkit.engine.rows import DTYPES, rows_of
+from normkit.estimators._parameters import activations_of, dropouts_of
+from normkit.estimators.norm_layer import NormLayer
+from normkit.estimators.summary import format_summary
+
+_VIEWS = ("coefs_", "intercepts_", "norm_layers_", "_linked_intercepts")
+
+
+class NetworkMLP(BaseMultilayerPerceptron):
+    """scikit-learn's multilayer perceptron with its forward pass replaced by the engine's."""
+
+    def _signature(self):
+        """Everything that makes another network necessary."""
+        sizes = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
+        layers = len(sizes) - 2
+        return {
+            "sizes": sizes, "dtype": np.dtype(self.coefs_[0].dtype), "output": self.out_activation_,
+            "activations": activations_of(self, layers), "dropouts": dropouts_of(self, layers),
+            "normalization": self.normalization, "position": self.norm_position,
+            "normalize_input": bool(self.normalize_input), "norm_epsilon": float(self.norm_epsilon),
+        }  # fmt: skip
+
+    def _link(self):
+        """Make the network hold what coefs_ and intercepts_ say, and these two views of the network.
+
+        They may have been replaced by hand, as scikit-learn's users do; the network then takes them over.
+        """
+        network = getattr(self, "_network", None)
+        signature = self._signature()
+        if network is None or self._network_signature != signature:
+            self._network_signature = signature
+            self._network = network = self._new_network(signature)
+        elif all(coef.base is network.params for coef in self.coefs_) and all(
+            mine is known for mine, known in zip(self.intercepts_, self._linked_intercepts)
+        ):
+            return network
+        network.set_dense(self.coefs_, self.intercepts_)
+        self._show_views()
+        return network
+
+    def _new_network(self, signature):
+        network = Network(**signature)
+        for b in network.norm_blocks():
+            size = network.sizes[b]
+            for values, name in (
+                (network.vector("gamma", b), "norm_gamma_initializer"),
+                (network.vector("beta", b), "norm_beta_initializer"),
+                (network.moving(b)[0], "norm_moving_mean_initializer"),
+                (network.moving(b)[1], "norm_moving_variance_initializer"),
+            ):
+                if values is not None:
+                    values[...] = initializers.vector(getattr(self, name), size, name)
+            if not self.norm_scale:
+                network.vector("gamma", b)[...] = 1
+            if not self.norm_center:
+                network.vector("beta", b)[...] = 0
+        return network
+
+    def _show_views(self):
+        network = self._network
+        layers = range(1, len(network.sizes))
+        self.coefs_ = [network.weight(b).T for b in layers]
+        biases = [network.vector("bias", b) for b in layers]
+        self.intercepts_ = [
+            np.zeros(network.sizes[b], network.dtype) if bias is None else bias for b, bias in zip(layers, biases)
+        ]
+        self._linked_intercepts = list(self.intercepts_)
+        self.norm_layers_ = []
+        for i, b in enumerate(network.norm_blocks()):
+            kind = "LayerNormalization" if network.is_layer_norm(b) else "BatchNormalization"
+            name = kind.replace("Norm", "_norm").lower() + (f"_{i}" if i else "")
+            gamma = network.vector("gamma", b) if self.norm_scale else None
+            beta = network.vector("beta", b) if self.norm_center else None
+            self.norm_layers_.append(NormLayer(name, kind, gamma, beta, *network.moving(b)))
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        if "_network" not in state:
+            return state
+        self._link()
+        return {name: value for name, value in self._state_of(state).items() if name not in _VIEWS}
+
+    def _state_of(self, state):
+        return {**state, "_network": self._network}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if "_network" in self.__dict__:
+            self._show_views()
+
+    def _check_rows(self, X):
+        return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=DTYPES, reset=False)
+
+    def _outputs(self, X, block=None):
+        """Outputs of a block of the network, by default the last, for X as it passed validation."""
+        network = self._link()
+        rows, owner = rows_of(X, self.input_scale)
+        result = network.predict(rows, np.arange(X.shape[0]), self.n_threads, block)
+        del owner  # its memory was read until here
+        return result
+
+    def _forward_pass_fast(self, X, check_input=True):
+        return self._outputs(self._check_rows(X) if check_input else X)
+
+    def hidden_activations(self, X, layer):
+        """Return the outputs of a hidden layer: after norm, activation and, in this order or the other, no dropout.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            The input data.
+        layer : int
+            Index of the hidden layer, as in `hidden_layer_sizes`; negative from the last one.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, hidden_layer_sizes[layer])
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer.
+        """
+        check_is_fitted(self)
+        hidden = self.n_layers_ - 2
+        if not -hidden <= layer < hidden:
+            raise ValueError(f"layer must be between {-hidden} and {hidden - 1}, got {layer}")
+        return self._outputs(self._check_rows(X), layer % hidden + 1)
+
+    def summary(self, file=None):
+        """Print layers, output shapes and parameter counts, as Keras' `Model.summary` does.
+
+        Parameters
+        ----------
+        file : file object, optional
+            Where to print. Default: standard output.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted yet.
+        """
+        check_is_fitted(self)
+        print(format_summary(self._link(), self), file=file)
+
+    def count_params(self):
+        """Return the number of parameters.
+
+        Returns
+        -------
+        trainable, non_trainable : int
+            Those that training changes by gradient, and the moving statistics.
+        """
+        check_is_fitted(self)
+        network = self._link()
+        moving = sum(2 * network.sizes[b] for b in network.norm_blocks() if not network.is_layer_norm(b))
+        return len(network.trainable(self.norm_scale, self.norm_center)), moving

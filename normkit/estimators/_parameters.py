@@ -1,0 +1,72 @@
+"""The parameters that normkit adds to scikit-learn's, and their constraints."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from normkit.engine import initializers
+from normkit.engine.plan import NORMS
+from normkit.math.activations import CODES as ACTIVATIONS
+
+_VALUES = [StrOptions({"zeros", "ones"}), Real, "array-like"]
+
+CONSTRAINTS: dict = {
+    "activation": [StrOptions(set(ACTIVATIONS)), list, tuple],
+    "normalization": [StrOptions({name for name in NORMS if name}), None],
+    "norm_position": [StrOptions({"before", "after"})],
+    "normalize_input": ["boolean"],
+    "norm_momentum": [Interval(Real, 0, 1, closed="both")],
+    "norm_epsilon": [Interval(Real, 0, None, closed="neither")],
+    "norm_center": ["boolean"],
+    "norm_scale": ["boolean"],
+    "norm_gamma_initializer": _VALUES,
+    "norm_beta_initializer": _VALUES,
+    "norm_moving_mean_initializer": _VALUES,
+    "norm_moving_variance_initializer": _VALUES,
+    "dropout": [Interval(Real, 0, 1, closed="left"), list, tuple, np.ndarray],
+    "kernel_initializer": [StrOptions(set(initializers.KERNELS))],
+    "coefs_init": [list, tuple, None],
+    "intercepts_init": [list, tuple, None],
+    "decoupled_weight_decay": [Interval(Real, 0, None, closed="left")],
+    "warmup_epochs": [Interval(Real, 0, None, closed="left")],
+    "learning_rate_decay": [StrOptions({"cosine"}), None],
+    "last_batch": [StrOptions({"auto", "keep", "merge", "drop"})],
+    "input_scale": [Interval(Real, 0, None, closed="neither")],
+    "dtype": [StrOptions({"float32", "float64"}), None],
+    "epoch_callback": [callable, None],
+    "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+}
+
+
+def set_parameters(model, parameters):
+    """Set the names of a constructor's signature, given as its ``locals()``, as attributes."""
+    for name, value in parameters.items():
+        if name not in ("self", "__class__"):
+            setattr(model, name, value)
+
+
+def per_layer(value, layers, name):
+    """Return a list with one entry a hidden layer from a value for all of them or from such a list."""
+    if isinstance(value, str) or not np.iterable(value):
+        return [value] * layers
+    if len(value) != layers:
+        raise ValueError(f"{name} must be one value or one per hidden layer ({layers}), got {len(value)} of them")
+    return list(value)
+
+
+def activations_of(model, layers):
+    """Return the name of each hidden layer's activation."""
+    names = per_layer(model.activation, layers, "activation")
+    for name in names:
+        if name not in ACTIVATIONS:
+            raise ValueError(f"activation must be among {', '.join(ACTIVATIONS)}, got {name!r}")
+    return names
+
+
+def dropouts_of(model, layers):
+    """Return the dropout rate of each hidden layer."""
+    rates = [float(rate) for rate in per_layer(model.dropout, layers, "dropout")]
+    if not all(0 <= rate < 1 for rate in rates):
+        raise ValueError(f"dropout must be in [0, 1), got {model.dropout!r}")
+    return rates
