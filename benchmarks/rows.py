@@ -70,16 +70,12 @@ class Case:
 
 @click.command(context_settings={"show_default": True})
 @click.option("--rows", type=click.IntRange(1), multiple=True, default=(10_000, 1_000_000))
-@click.option(
-    "--dtype", type=click.Choice(DTYPES), multiple=True, default=DTYPES, help="uint8: 0..255, unscaled."
-)
+@click.option("--dtype", type=click.Choice(DTYPES), multiple=True, default=DTYPES, help="uint8: 0..255, unscaled.")
 @click.option("--batch-size", type=click.IntRange(2), default=64)
 @click.option("--steps", type=click.IntRange(1), default=400, help="Timed steps in a repeat.")
 @click.option("--repeats", type=click.IntRange(1), default=9)
 @click.option("--threads", type=click.IntRange(1), help="Default: one for each core this process may use.")
-@click.option(
-    "--folder", type=click.Path(exists=True, file_okay=False), help="Where the files go for the while."
-)
+@click.option("--folder", type=click.Path(exists=True, file_okay=False), help="Where the files go for the while.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
 def main(rows, dtype, batch_size, steps, repeats, threads, folder, output):
     """Time a step for each number of rows, type and order, interleaved.
@@ -95,9 +91,7 @@ def main(rows, dtype, batch_size, steps, repeats, threads, folder, output):
         for kind, count in itertools.product(dtype, rows):
             path = Path(temporary) / f"{count}-{kind}"
             write(path, count, kind)
-            cases += [
-                Case(path, count, kind, shuffled, batch_size, steps, threads) for shuffled in (False, True)
-            ]
+            cases += [Case(path, count, kind, shuffled, batch_size, steps, threads) for shuffled in (False, True)]
         for case in cases:
             case.engine.run(case.order(0))
         for repeat in range(1, repeats + 1):

@@ -56,11 +56,7 @@ def _cells(row, base):
 def bound_share(rows):
     """Share of normkit's step that the faster way to make its matrix products takes alone."""
     base = reference(rows)
-    bounds = [
-        statistics.median(row["step_s"])
-        for row in rows.values()
-        if row["kind"] == "bound" and "step_s" in row
-    ]
+    bounds = [statistics.median(row["step_s"]) for row in rows.values() if row["kind"] == "bound" and "step_s" in row]
     if base != "normkit" or not bounds:
         return None
     return min(bounds) / statistics.median(rows[base]["step_s"])
@@ -76,11 +72,15 @@ def title(result, batch_size):
 
 def notes(result, rows):
     """Return the lines under a table."""
-    found = [
-        f"Medians of {result['repeats']} interleaved repeats of {result['steps']} steps; ratios to "
-        f"{reference(rows)} and their quartiles.",
-        f"Mean training loss of epoch {result['check_epochs']}, test accuracy after it.",
-    ]
+    found = (
+        []
+        if reference(rows) is None
+        else [
+            f"Medians of {result['repeats']} interleaved repeats of {result['steps']} steps; ratios to "
+            f"{reference(rows)} and their quartiles.",
+            f"Mean training loss of epoch {result['check_epochs']}, test accuracy after it.",
+        ]
+    )
     share = bound_share(rows)
     if share is not None:
         found.append(f"GEMM calls alone, the faster way: {share:.0%} of normkit's step.")
@@ -113,9 +113,7 @@ def print_table(console, result, batch_size):
 
 def _grid(header, rows, left=1):
     rule = "|" + "---|" * left + "---:|" * (len(header) - left)
-    return "\n".join(
-        ["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)]
-    )
+    return "\n".join(["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def markdown(result):
@@ -144,9 +142,7 @@ def main(files, check):
         raise click.ClickException(f"{README} needs one line {BEGIN} and one line {END}")
     tables = [markdown(json.loads(file.read_text(encoding="utf-8"))) for file in sorted(files)]
     head, rest = text.split(BEGIN)
-    new = (
-        f"{head}{BEGIN}\n\n" + ("\n\n".join(tables) or "not measured yet") + f"\n\n{END}{rest.split(END)[1]}"
-    )
+    new = f"{head}{BEGIN}\n\n" + ("\n\n".join(tables) or "not measured yet") + f"\n\n{END}{rest.split(END)[1]}"
     if check and new != text:
         raise click.ClickException(f"{README} is out of date: run this without --check")
     if not check:

@@ -62,9 +62,7 @@ def load_problem(folder, dataset, data_dir, sizes, rows, threads, seed):
             f"--network must be {features}-...-{classes} with at least one hidden layer for {dataset}, "
             f"got {'-'.join(map(str, sizes))}"
         )
-    Problem(sizes, threads, seed).save(
-        folder, sets.X_train[:rows], sets.y_train[:rows], sets.X_test, sets.y_test
-    )
+    Problem(sizes, threads, seed).save(folder, sets.X_train[:rows], sets.y_train[:rows], sets.X_test, sets.y_test)
 
 
 class Benchmark:
@@ -100,17 +98,11 @@ class Benchmark:
     def measure(self, batch_size, steps, repeats, check_epochs):
         """Fill in one batch size."""
         names = [*self.workers, *self.failed]
-        rows = {
-            name: {"kind": ENGINES[name].kind, "remark": ENGINES[name].remark}
-            for name in ENGINES
-            if name in names
-        }
+        rows = {name: {"kind": ENGINES[name].kind, "remark": ENGINES[name].remark} for name in ENGINES if name in names}
         for row, reply in self._ask_all("compile", rows, do="prepare", batch_size=batch_size, steps=steps):
             self.result["versions"].update(reply.pop("versions"))
             row.update(reply)
-        for row, reply in self._ask_all(
-            "check", rows, do="check", batch_size=batch_size, epochs=check_epochs
-        ):
+        for row, reply in self._ask_all("check", rows, do="check", batch_size=batch_size, epochs=check_epochs):
             row.update(reply)
         for repeat in range(repeats):
             asked = {"do": "measure", "batch_size": batch_size, "steps": steps, "repeat": repeat}
@@ -139,14 +131,10 @@ class Benchmark:
 @click.option("--threads", type=click.IntRange(1), help="Default: one for each core this process may use.")
 @click.option("--steps", type=click.IntRange(1), default=400, help="Timed steps in a repeat.")
 @click.option("--repeats", type=click.IntRange(1), default=9)
-@click.option(
-    "--check-epochs", type=click.IntRange(1), default=3, help="Whole epochs before the loss is compared."
-)
+@click.option("--check-epochs", type=click.IntRange(1), default=3, help="Whole epochs before the loss is compared.")
 @click.option("--rows", type=click.IntRange(1), help="Use only the first training rows.")
 @click.option("--seed", type=click.IntRange(0), default=0)
-@click.option(
-    "--keep-caches", is_flag=True, help="Use code compiled earlier; compile times then mean little."
-)
+@click.option("--keep-caches", is_flag=True, help="Use code compiled earlier; compile times then mean little.")
 @click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
 def main(
     dataset, data_dir, network, batch_sizes, engines, threads, steps, repeats, check_epochs, rows, seed,

@@ -63,9 +63,7 @@ class Worker:
 def _thread_settings():
     from threadpoolctl import threadpool_info
 
-    pools = [
-        {k: pool.get(k) for k in ("internal_api", "version", "num_threads")} for pool in threadpool_info()
-    ]
+    pools = [{k: pool.get(k) for k in ("internal_api", "version", "num_threads")} for pool in threadpool_info()]
     settings = {"pools": pools}
     if "numba" in sys.modules:
         import numba

@@ -36,9 +36,7 @@ def _functions(p):
         rate = p.learning_rate * jnp.sqrt(1 - p.beta_2**t) / (1 - p.beta_1**t)
         first = jax.tree.map(lambda m, g: p.beta_1 * m + (1 - p.beta_1) * g, first, grads)
         second = jax.tree.map(lambda v, g: p.beta_2 * v + (1 - p.beta_2) * g * g, second, grads)
-        params = jax.tree.map(
-            lambda w, m, v: w - rate * m / (jnp.sqrt(v) + p.adam_epsilon), params, first, second
-        )
+        params = jax.tree.map(lambda w, m, v: w - rate * m / (jnp.sqrt(v) + p.adam_epsilon), params, first, second)
         return (params, moving, first, second, t), loss
 
     def epoch(state, order, X, y):
@@ -61,8 +59,7 @@ class Engine:
         """Start anew from the problem's initial weights."""
         *hidden, last = self.problem.kernels()
         params = [
-            {"kernel": k, "gamma": np.ones(k.shape[1], k.dtype), "beta": np.zeros(k.shape[1], k.dtype)}
-            for k in hidden
+            {"kernel": k, "gamma": np.ones(k.shape[1], k.dtype), "beta": np.zeros(k.shape[1], k.dtype)} for k in hidden
         ]
         params.append({"kernel": last, "bias": np.zeros(last.shape[1], last.dtype)})
         moving = [(np.zeros(k.shape[1], k.dtype), np.ones(k.shape[1], k.dtype)) for k in hidden]

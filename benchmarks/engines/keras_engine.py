@@ -39,9 +39,7 @@ class Engine:
         """Train on the batches; returns the mean loss."""
         X, y = self.X, self.y
         batches = tf.data.Dataset.from_tensor_slices(order.astype("int32"))
-        batches = batches.map(lambda rows: (tf.gather(X, rows), tf.gather(y, rows))).prefetch(
-            tf.data.AUTOTUNE
-        )
+        batches = batches.map(lambda rows: (tf.gather(X, rows), tf.gather(y, rows))).prefetch(tf.data.AUTOTUNE)
         return self.model.fit(batches, epochs=1, verbose=0).history["loss"][-1]
 
     def accuracy(self):

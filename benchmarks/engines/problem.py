@@ -57,9 +57,7 @@ class Problem:
         """
         per_epoch = len(self.X) // batch_size
         if not per_epoch:
-            raise ValueError(
-                f"a batch of {batch_size} needs as many rows, the training set has {len(self.X)}"
-            )
+            raise ValueError(f"a batch of {batch_size} needs as many rows, the training set has {len(self.X)}")
         steps = per_epoch if steps is None else steps
         parts = []
         for part in range(-(-steps // per_epoch)):

@@ -10,9 +10,7 @@ def _network(problem):
     for kernel in hidden:
         layers.append(nn.Linear(*kernel.shape, bias=False))
         # torch's momentum is the share taken in
-        layers.append(
-            nn.BatchNorm1d(kernel.shape[1], eps=problem.norm_epsilon, momentum=1 - problem.norm_momentum)
-        )
+        layers.append(nn.BatchNorm1d(kernel.shape[1], eps=problem.norm_epsilon, momentum=1 - problem.norm_momentum))
         layers.append(nn.ELU())
     layers.append(nn.Linear(*last.shape))
     model = nn.Sequential(*layers)
