@@ -1,7 +1,7 @@
 """The bound: the matrix products of a step and nothing else, on the engine's layout.
 
 `team` splits each product over Numba's threads by rows of its result, as the engine does, without a barrier
-between products; otherwise each product is one call of a BLAS that uses all threads itself.
+anywhere; otherwise each product is one call of a BLAS that uses all threads itself.
 """
 
 import contextlib
@@ -42,8 +42,8 @@ def _slice(p, i, thread, threads, a, b, c):
 
 @numba.njit(parallel=True)
 def _team_steps(p, steps, threads, arrays):
-    for _ in range(steps):
-        for thread in numba.prange(threads):
+    for thread in numba.prange(threads):
+        for _ in range(steps):
             for i in range(p.shape[0]):
                 _slice(p, i, thread, threads, arrays[3 * i], arrays[3 * i + 1], arrays[3 * i + 2])
 

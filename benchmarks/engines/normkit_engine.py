@@ -3,6 +3,7 @@
 import numpy as np
 
 from normkit import MLPClassifier
+from normkit.engine.rows import rows_of
 
 
 def estimator(problem, normalization, **parameters):
@@ -20,7 +21,7 @@ class Engine:
 
     def __init__(self, problem, normalization):
         self.problem, self.normalization = problem, normalization
-        self.rows = problem.X
+        self.rows, self._owner = rows_of(problem.X)
         self.targets = problem.y.astype(np.float32)[:, None]
 
     def prepare(self, batch_size):
@@ -42,7 +43,7 @@ class Engine:
     def run(self, order):
         """Train on the batches; returns the mean loss."""
         edges = np.arange(len(order) + 1) * order.shape[1]
-        return self.trainer.run(self.rows, self.targets, None, order.ravel(), edges)
+        return self.trainer.run(self.rows, self.targets, None, order.ravel(), edges, self.problem.threads)
 
     def accuracy(self):
         """Accuracy on the test set."""
