@@ -53,12 +53,12 @@ def _uniform(seed, step, k):
     return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
-@leaf
+@leaf(inline=True)
 def _drops(plan, settings, b):
     return settings.training and plan.dropout[b] > 0.0
 
 
-@leaf
+@leaf(inline=True)
 def _activation_output(plan, work, settings, b):
     """Where the activation's output lies: apart from the block's output if a norm or dropout follows it."""
     if _drops(plan, settings, b) or (plan.after[b] == 1 and plan.norm[b] != NONE):
@@ -77,7 +77,7 @@ def _dropout(rate, seed, step, first, a, out, keep):  # scalars and three (n,)
         out[i] = a[i] * keep[i]
 
 
-@leaf
+@leaf(inline=True)
 def _dense(plan, params, work, b, j0, j1, n):
     """Pre = weight @ input (+ bias) for features j0 to j1; for block 0 the transposed input itself."""
     start = plan.rows[b]
@@ -104,24 +104,24 @@ def _dense(plan, params, work, b, j0, j1, n):
 
 
 @leaf
-def _normalize_feature(plan, settings, params, moving_mean, moving_var, work, b, j, source, xhat, y):
-    """BatchNorm of one feature: statistics of the batch in training, moving ones else."""
-    t = params.dtype.type
-    r = plan.rows[b] + j
-    if settings.training:
-        keep = settings.norm_momentum
-        high, low, var = row_moments(source)
-        mean = np.float64(high) + np.float64(low)
-        moving_mean[r] = t(keep * moving_mean[r] + (1.0 - keep) * mean)
-        moving_var[r] = t(keep * moving_var[r] + (1.0 - keep) * var)
-    else:
-        high, low, var = moving_mean[r], t(0), np.float64(moving_var[r])
-    work.rstd[r] = 1.0 / np.sqrt(var + settings.norm_epsilon)
-    normalize_row(source, high, low, t(work.rstd[r]), xhat)
-    scale_shift_row(xhat, params[plan.gamma[b] + j], params[plan.beta[b] + j], y)
+def _normalize_features(training, keep, epsilon, source, share, gamma, beta, moving_mean, moving_var, rstd, xhat, y):
+    # scalars, (rows, n), (n,), five (rows,), two (rows, n)
+    """BatchNorm of a group of features: statistics of the batch in training, moving ones else."""
+    t = source.dtype.type
+    for j in range(source.shape[0]):
+        if training:
+            high, low, var = row_moments(source[j], share)
+            mean = np.float64(high) + np.float64(low)
+            moving_mean[j] = t(keep * moving_mean[j] + (1.0 - keep) * mean)
+            moving_var[j] = t(keep * moving_var[j] + (1.0 - keep) * var)
+        else:
+            high, low, var = moving_mean[j], t(0), np.float64(moving_var[j])
+        rstd[j] = t(1.0 / np.sqrt(var + epsilon))
+        normalize_row(source[j], high, low, rstd[j], xhat[j])
+        scale_shift_row(xhat[j], gamma[j], beta[j], y[j])
 
 
-@leaf
+@leaf(inline=True)
 def forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step):
     """First half: everything, unless the block has a SAMPLE norm; then up to this thread's partial statistics."""
     j0, j1 = share(plan.sizes[b], thread, threads)
@@ -147,13 +147,14 @@ def forward(thread, threads, plan, settings, params, moving_mean, moving_var, wo
         if after or norm == NONE:
             _activate_rows(code, work.pre[s:e], activated[s:e])
         if norm == FEATURE:
-            for j in range(g0, g1):
-                source = activated if after else work.pre
-                y = work.out if after else work.pre
-                _normalize_feature(
-                    plan, settings, params, moving_mean, moving_var, work, b, j,
-                    source[start + j, :n], work.xhat[start + j, :n], y[start + j, :n],
-                )  # fmt: skip
+            source = activated if after else work.pre
+            y = work.out if after else work.pre
+            gamma, beta = plan.gamma[b], plan.beta[b]
+            _normalize_features(
+                settings.training, settings.norm_momentum, settings.norm_epsilon, source[s:e, :n], work.share[:n],
+                params[gamma + g0 : gamma + g1], params[beta + g0 : beta + g1], moving_mean[s:e], moving_var[s:e],
+                work.rstd[s:e], work.xhat[s:e, :n], y[s:e, :n],
+            )  # fmt: skip
             if not after:
                 _activate_rows(code, work.pre[s:e], activated[s:e])
         _drop_rows(plan, settings, work, b, step, s, e)
@@ -164,7 +165,7 @@ def _activate_rows(code, z, a):  # scalar, two (rows, width)
     activate(code, z.reshape(z.size), a.reshape(a.size))
 
 
-@leaf
+@leaf(inline=True)
 def _drop_rows(plan, settings, work, b, step, s, e):
     """Dropout on rows s to e: of the norm's output where the norm comes last, else of the activation's."""
     if _drops(plan, settings, b):
@@ -176,7 +177,7 @@ def _drop_rows(plan, settings, work, b, step, s, e):
         )  # fmt: skip
 
 
-@leaf
+@leaf(inline=True)
 def _merge_moments(plan, settings, work, b, thread, threads, n):
     """Statistics of each sample from those of the threads, in their order (Chan, Golub, LeVeque 1979)."""
     size = plan.sizes[b]
@@ -200,7 +201,7 @@ def _merge_moments(plan, settings, work, b, thread, threads, n):
         rstd[i] = t(1.0 / np.sqrt(max(squares, 0.0) / size + settings.norm_epsilon))
 
 
-@leaf
+@leaf(inline=True)
 def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
     """Second half of a SAMPLE norm: merge the statistics, normalize, activate."""
     _merge_moments(plan, settings, work, b, thread, threads, n)
@@ -223,7 +224,7 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
         _drop_rows(plan, settings, work, b, step, start + g0, start + g1)
 
 
-@leaf
+@leaf(inline=True)
 def _activate_rows_backward(plan, settings, work, b, s, e):
     activated = _activation_output(plan, work, settings, b)
     size = (e - s) * work.pre.shape[1]
@@ -235,7 +236,7 @@ def _activate_rows_backward(plan, settings, work, b, s, e):
     )
 
 
-@leaf
+@leaf(inline=True)
 def backward(thread, threads, plan, settings, rate, params, first, second, work, b, n):
     """First half: delta of the block above comes down, and becomes the gradient of this block's dense output."""
     j0, j1 = share(plan.sizes[b], thread, threads)
@@ -254,7 +255,6 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
         )  # fmt: skip
     group = _group_rows(width)
     dgamma, dbeta = work.vectors[thread, 1], work.vectors[thread, 2]
-    t = params.dtype.type
     for g0 in range(j0, j1, group):
         g1 = min(g0 + group, j1)
         s, e = start + g0, start + g1
@@ -270,8 +270,8 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
                 d, xhat = work.delta[start + j, :n], work.xhat[start + j, :n]
                 dbeta[j - j0], dgamma[j - j0] = row_gradient_sums(d, xhat)
                 if norm == FEATURE:
-                    scale = t(params[plan.gamma[b] + j] * work.rstd[start + j])
-                    normalize_row_backward(d, xhat, scale, dbeta[j - j0] / t(n), dgamma[j - j0] / t(n))
+                    scale = params[plan.gamma[b] + j] * work.rstd[start + j]
+                    normalize_row_backward(d, xhat, work.share[:n], scale, dbeta[j - j0], dgamma[j - j0])
         if norm == FEATURE and after:
             _activate_rows_backward(plan, settings, work, b, s, e)
     if norm == SAMPLE:
@@ -284,7 +284,7 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
         _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
 
-@leaf
+@leaf(inline=True)
 def backward_finish(thread, threads, plan, settings, rate, params, first, second, work, b, n):
     """Second half of a SAMPLE norm: its gradient from the sums of all threads."""
     size, start = plan.sizes[b], plan.rows[b]
@@ -308,7 +308,7 @@ def backward_finish(thread, threads, plan, settings, rate, params, first, second
     _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
 
-@leaf
+@leaf(inline=True)
 def _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n):
     """Update the bias, gamma and beta of features j0 to j1."""
     dbias, dgamma, dbeta = work.vectors[thread, 0], work.vectors[thread, 1], work.vectors[thread, 2]
@@ -329,7 +329,7 @@ def _update_slice(settings, rate, decay, shrink, s, g, params, first, second):
     return update(settings, rate, decay, shrink, params[s:e], g, first[s:e], second[s:e])
 
 
-@leaf
+@leaf(inline=True)
 def update_weights(thread, threads, plan, settings, rate, decay, shrink, params, first, second, work, b, n):
     """Weight gradient from delta and the block's input, and the update; returns the sum of squared weights.
 

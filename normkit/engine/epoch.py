@@ -20,19 +20,21 @@ from normkit.engine.rows import read_row
 from normkit.engine.sync import wait
 
 
-@leaf
-def gather(rows, Y, sample_weight, order, start, i0, i1, work):
-    """Copy samples i0 to i1 of the batch: features, targets, weights."""
+@leaf(inline=True)
+def gather(rows, Y, sample_weight, total_weight, order, start, i0, i1, work):
+    """Copy samples i0 to i1 of the batch: features, targets, shares of the batch's weight."""
+    t = work.batch.dtype.type
     for i in range(i0, i1):
         k = order[start + i]
         read_row(rows, k, work.batch[i])
         if Y.size > 0:
             for j in range(Y.shape[1]):
                 work.target[i, j] = Y[k, j]
-            work.weight[i] = sample_weight[k] if sample_weight.size > 0 else work.weight.dtype.type(1)
+            w = np.float64(sample_weight[k]) if sample_weight.size > 0 else 1.0
+            work.share[i] = t(w / total_weight)
 
 
-@leaf
+@leaf(inline=True)
 def weight_of_batch(settings, sample_weight, order, start, n):
     """What the batch's loss is divided by: the sum of its weights, or what was given."""
     if settings.total_weight > 0.0:
@@ -72,6 +74,8 @@ def run_batches(
         step += 1
         i0, i1 = share(n, thread, threads)
         total_weight = weight_of_batch(settings, sample_weight, order, start, n)
+        if total_weight <= 0.0:
+            continue  # a batch without weight is a batch without samples
         rate = step_size(settings, step)
         decay = settings.alpha / total_weight
         shrink = 1.0 - settings.learning_rate * schedule_factor(settings, step) * settings.decoupled_decay
@@ -81,7 +85,7 @@ def run_batches(
         for i in range(schedule.shape[0]):
             stage, b = schedule[i, 0], schedule[i, 1]
             if stage == GATHER:
-                gather(rows, Y, sample_weight, order, start, i0, i1, work)
+                gather(rows, Y, sample_weight, total_weight, order, start, i0, i1, work)
             elif stage == FORWARD:
                 forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step)
             elif stage == FORWARD_FINISH:
@@ -93,9 +97,12 @@ def run_batches(
                 store(q, start, i0, i1, result)
             elif stage == LOSS:
                 loss += size * loss_and_gradient(
-                    settings.loss, p[:, i0:i1], work.target[i0:i1], work.weight[i0:i1], total_weight,
+                    settings.loss,
+                    p[:, i0:i1],
+                    work.target[i0:i1],
+                    work.share[i0:i1],
                     work.delta[s : s + outputs, i0:i1],
-                )  # fmt: skip
+                )
             elif stage == BACKWARD:
                 backward(thread, threads, plan, settings, rate, params, first, second, work, b, n)
             elif stage == BACKWARD_FINISH:

@@ -65,9 +65,9 @@ def _loss_of(code, p, y, eps):
 
 
 @leaf
-def loss_and_gradient(code, p, target, weight, total_weight, delta):
-    # scalar, (outputs, n), (n, outputs or 1), (n,), scalar, (outputs, n)
-    """Write delta = (p - target) * weight / total_weight; returns the sum of weighted losses / total_weight."""
+def loss_and_gradient(code, p, target, share, delta):
+    # scalar, (outputs, n), (n, outputs or 1), (n,), (outputs, n)
+    """Write delta = share * (p - target); returns the sum of share * loss."""
     outputs, n = p.shape
     t = p.dtype.type
     eps = np.float64(np.finfo(p.dtype).eps)
@@ -76,22 +76,21 @@ def loss_and_gradient(code, p, target, weight, total_weight, delta):
         for j in range(outputs):
             row, d = p[j], delta[j]
             for i in range(n):
-                d[i] = row[i] * (weight[i] / t(total_weight))
+                d[i] = row[i] * share[i]
         for i in range(n):
             k = int(target[i, 0])
             q = min(max(np.float64(p[k, i]), eps), 1.0 - eps)
-            loss -= np.float64(weight[i]) * math.log(q)
-            delta[k, i] = (p[k, i] - t(1)) * (weight[i] / t(total_weight))
-        return loss / total_weight
+            loss -= np.float64(share[i]) * math.log(q)
+            delta[k, i] = (p[k, i] - t(1)) * share[i]
+        return loss
     for i in range(n):
-        w = np.float64(weight[i])
-        factor = weight[i] / t(total_weight)
+        w = np.float64(share[i])
         for j in range(outputs):
             loss += w * _loss_of(code, np.float64(p[j, i]), np.float64(target[i, j]), eps)
-            delta[j, i] = (p[j, i] - target[i, j]) * factor
+            delta[j, i] = (p[j, i] - target[i, j]) * share[i]
     if code == 2:
         loss /= outputs  # scikit-learn averages the squared error over outputs, but not its gradient
-    return loss / total_weight
+    return loss
 
 
 @entry

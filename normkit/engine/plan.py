@@ -65,7 +65,7 @@ class Work(NamedTuple):
 
     batch: np.ndarray  # (B, features), the gathered rows
     target: np.ndarray  # (B, outputs or 1)
-    weight: np.ndarray  # (B,)
+    share: np.ndarray  # (B,) weight of each sample, divided by what the loss is averaged over
     pre: np.ndarray  # (rows, width) input of the activation
     post: np.ndarray  # (rows, width) its output, where a norm or dropout follows
     xhat: np.ndarray  # (rows, width)
@@ -213,14 +213,14 @@ def make_work(plan, batch_size, dtype, threads, target_width, training):
     return Work(
         batch=aligned((batch_size, sizes[0]), dtype),
         target=aligned((batch_size if training else 0, target_width), dtype),
-        weight=aligned(batch_size if training else 0, dtype),
+        share=aligned(batch_size if training else 0, dtype),
         pre=block_rows(True),
         post=block_rows(post),
         xhat=block_rows(bool(plan.norm.any())),
         out=block_rows(True),
         delta=block_rows(training),
         keep=block_rows(dropout),
-        rstd=aligned(rows, np.float64),
+        rstd=aligned(rows, dtype),
         partial=aligned((threads, 3, sample), dtype),
         merged=aligned((threads, 2, sample), dtype),
         sample_rstd=aligned((blocks, threads, sample), dtype),

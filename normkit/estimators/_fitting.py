@@ -169,7 +169,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
     def _split(self, samples):
         """Indices of the training and the validation rows, drawn as scikit-learn draws them."""
         count = samples.X.shape[0]
-        stratify = samples.targets[:, 0].astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
+        stratify = samples.targets.astype(bool) if is_classifier(self) and self.n_outputs_ == 1 else None
         train, held_out = train_test_split(
             np.arange(count),
             random_state=self._random_state,
@@ -217,6 +217,8 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             self._start_optimizer(len(edges) - 1)
         order = np.arange(len(chosen))
         epochs = 1 if incremental else self.max_iter
+        if not hasattr(self, "history_"):  # a model whose attributes were set by hand
+            self.history_ = {"loss": self.loss_curve_}
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
         context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels)
         best = None
@@ -236,7 +238,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                 self.loss_curve_.append(self.loss_)
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                best_before = self.best_validation_score_
+                best_before = self.best_validation_score_ if self.early_stopping else None
                 score = None
                 if watched is not None:
                     score = self._record_validation(watched, held_out, samples, chosen)

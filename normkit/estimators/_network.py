@@ -38,7 +38,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         if network is None or self._network_signature != signature:
             self._network_signature = signature
             self._network = network = self._new_network(signature)
-        elif all(coef.base is network.params for coef in self.coefs_) and all(
+        elif all(coef.base is network.params.base for coef in self.coefs_) and all(
             mine is known for mine, known in zip(self.intercepts_, self._linked_intercepts)
         ):
             return network

@@ -11,22 +11,20 @@ from normkit._jit import leaf
 
 
 @leaf
-def row_moments(x):  # x: (n,)
-    """Return the mean as a pair (high, low) and the biased variance."""
+def row_moments(x, share):  # two (n,)
+    """Return the mean as a pair (high, low) and the biased variance; `share` holds weights whose sum is 1."""
     t = x.dtype.type
     n = x.size
-    total = t(0)
+    high = t(0)
     for i in range(n):
-        total += x[i]
-    high = total / t(n)
-    first, second = t(0), t(0)
+        high += share[i] * x[i]
+    low, second = t(0), t(0)
     for i in range(n):
         d = x[i] - high
-        first += d
-        second += d * d
-    low = first / t(n)
+        low += share[i] * d
+        second += share[i] * (d * d)
     # Var = E[(x - high)^2] - low^2: low is a rounding error of high, so nothing cancels
-    return high, low, max(np.float64(second) / n - np.float64(low) ** 2, 0.0)
+    return high, low, max(np.float64(second) - np.float64(low) ** 2, 0.0)
 
 
 @leaf
@@ -55,10 +53,10 @@ def row_gradient_sums(dy, xhat):  # two (n,)
 
 
 @leaf
-def normalize_row_backward(d, xhat, scale, mean_dy, mean_dy_xhat):  # (n,), (n,), scalars
-    """d = scale * (d - mean(d) - xhat * mean(d * xhat)), scale = gamma * rstd."""
+def normalize_row_backward(d, xhat, share, scale, dbeta, dgamma):  # three (n,), scalars
+    """d = scale * (d - share * (dbeta + xhat * dgamma)), scale = gamma * rstd; share is 1 / n without weights."""
     for i in range(d.size):
-        d[i] = scale * (d[i] - mean_dy - xhat[i] * mean_dy_xhat)
+        d[i] = scale * (d[i] - share[i] * (dbeta + xhat[i] * dgamma))
 
 
 @leaf
