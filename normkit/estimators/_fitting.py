@@ -221,7 +221,8 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             self.history_ = {"loss": self.loss_curve_}
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
         context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels)
-        best = None
+        # what an earlier fit of a warm start found may stay the best
+        best = self._network.state() if self.early_stopping else None
         try:
             self.n_iter_ = 0
             for _ in range(epochs):
@@ -243,7 +244,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                 if watched is not None:
                     score = self._record_validation(watched, held_out, samples, chosen)
                 self._count_no_improvement(score)
-                if self.early_stopping and (best is None or self.best_validation_score_ > best_before):
+                if self.early_stopping and self.best_validation_score_ > best_before:
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
                 stop = self._epoch_ends(task)
