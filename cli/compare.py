@@ -17,9 +17,7 @@ _QUICK = {"epochs": 5, "seeds": 2}
 )
 @click.option("--batch-sizes", type=NumberList(), default="8,32,128", show_default=True)
 @click.option("--norms", type=ChoiceList(NORMS), default="none,batch,layer", show_default=True)
-@click.option(
-    "--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination."
-)
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination.")
 @click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @data_options
 @model_options
@@ -43,6 +41,11 @@ def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, q
     try:
         loaded = data.load(dataset, target, data_dir)
         rows = len(data.split(loaded, 0).X_train)
+        if min(batch_sizes) == 1 and "batch" in norms:
+            raise DataError(
+                "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
+                "leave 1 out of --batch-sizes or batch out of --norms"
+            )
         directory = results.prepare(output) if output else None
     except DataError as error:
         raise WrongData(str(error)) from None
@@ -50,15 +53,7 @@ def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, q
 
     possible = runs.possible_batch_sizes(batch_sizes, rows)
     if max(batch_sizes) > rows:
-        click.echo(
-            f"Note: larger batches than the {rows:,} training samples become one batch of all.", err=True
-        )
-    if min(possible) == 1 and "batch" in norms:
-        click.echo(
-            "Note: in a batch of one sample, batch normalization subtracts the sample from itself: "
-            "nothing can be learned.",
-            err=True,
-        )
+        click.echo(f"Note: larger batches than the {rows:,} training samples become one batch of all.", err=True)
     config = {
         "dataset": dataset, "batch_sizes": possible, "norms": norms, "seeds": unless_given("seeds"),
         "epochs": unless_given("epochs"), **model,

@@ -39,6 +39,11 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
 
     try:
         sets = data.split(data.load(dataset, target, data_dir), seed)
+        if batch_size == 1 and (norm == "batch" or normalize_input and norm == "none"):
+            raise DataError(
+                "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
+                "give a larger --batch-size or --norm layer"
+            )
         if plot:
             results.prepare(Path(plot).parent)
     except DataError as error:

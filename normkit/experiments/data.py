@@ -60,9 +60,7 @@ def load(name: str, target: str | None = None, data_dir: str | None = None) -> D
         If it does not exist or cannot be used.
     """
     if data_dir is not None and name != "fashion-mnist":
-        raise DataError(
-            f"the folder of Fashion-MNIST's files (--data-dir) is of no use with the dataset {name!r}"
-        )
+        raise DataError(f"the folder of Fashion-MNIST's files (--data-dir) is of no use with the dataset {name!r}")
     if name in BUILT_IN:
         if target is not None:
             raise DataError(f"a label column (--target) is for tables; {name} brings its own labels")
@@ -70,9 +68,7 @@ def load(name: str, target: str | None = None, data_dir: str | None = None) -> D
     path = Path(name)
     readers = {".csv": read_csv, ".npz": read_npz}
     if path.suffix.lower() not in readers:
-        raise DataError(
-            f"unknown dataset {name!r}: give {', '.join(BUILT_IN)}, or the path of a .csv or .npz file"
-        )
+        raise DataError(f"unknown dataset {name!r}: give {', '.join(BUILT_IN)}, or the path of a .csv or .npz file")
     if target is None:
         raise DataError(f"which column of {name} is the label? Give --target NAME")
     return _checked_table(path, *readers[path.suffix.lower()](path, target))
@@ -155,9 +151,7 @@ def split(dataset: Dataset, seed: int) -> Split:
             X_rest, y_rest, test_size=0.25, stratify=y_rest, random_state=seed
         )
     except ValueError as error:
-        raise DataError(
-            f"{dataset.name} cannot be split into training, validation and test: {error}"
-        ) from None
+        raise DataError(f"{dataset.name} cannot be split into training, validation and test: {error}") from None
     if dataset.standardize:
         scaler = StandardScaler().fit(X_train)
         X_train, X_val, X_test = (scaler.transform(part) for part in (X_train, X_val, X_test))

@@ -122,9 +122,7 @@ def one_run(data: Split, normalization: str, batch_size: int, seed: int, epochs:
     run = Run(normalization, batch_size, seed, len(data.X_test))
     chosen = None if normalization == "none" else normalization
     model, run.curves = train(data, epochs, seed, normalization=chosen, batch_size=batch_size, **parameters)
-    test_loss, test_accuracy = (
-        (np.inf, np.nan) if model is None else evaluate(model, data.X_test, data.y_test)
-    )
+    test_loss, test_accuracy = (np.inf, np.nan) if model is None else evaluate(model, data.X_test, data.y_test)
     if not np.isfinite(test_loss):
         run.status = "diverged"
         return run

@@ -74,22 +74,18 @@ def test_same_command_same_numbers(normkit, table):
 
 
 def test_batches_beyond_the_training_set_become_one(normkit, table):
-    result = normkit(
-        "compare", "--dataset", "table.csv", *SMALL, "--batch-sizes", "8,100,200", "--norms", "none"
-    )
+    result = normkit("compare", "--dataset", "table.csv", *SMALL, "--batch-sizes", "8,100,200", "--norms", "none")
     assert [cell[0] for cell in rows(result.out)] == ["8", "54"]
     assert result.err == "Note: larger batches than the 54 training samples become one batch of all.\n"
 
 
-def test_batch_norm_of_single_samples_is_pointed_out(normkit, table):
-    result = normkit("compare", "--dataset", "table.csv", *SMALL, "--batch-sizes", "1")
-    assert result.code == 0 and "nothing can be learned" in result.err
+def test_single_samples_are_a_batch_for_the_others(normkit, table):
+    result = normkit("compare", "--dataset", "table.csv", *SMALL, "--batch-sizes", "1", "--norms", "none,layer")
+    assert result.code == 0 and result.err == "" and len(rows(result.out)) == 2
 
 
 def test_divergence_is_shown_in_its_cell(normkit, table):
-    result = normkit(
-        "compare", "--dataset", "table.csv", *SMALL, "--learning-rate", "1e30", "--norms", "none"
-    )
+    result = normkit("compare", "--dataset", "table.csv", *SMALL, "--learning-rate", "1e30", "--norms", "none")
     assert result.code == 0
     assert rows(result.out)[0] == ["8", "none", "-", "-", "-", "2/2"]
     assert "Batch size 8: every run diverged." in result.out

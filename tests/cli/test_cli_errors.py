@@ -20,6 +20,7 @@ def is_one_line(result, *words):
     [
         (["--batch-sizes", "0"], ["--batch-sizes", "at least 1, got 0"]),
         (["--batch-sizes", "8,-1"], ["--batch-sizes", "at least 1, got -1"]),
+        (["--batch-sizes", "8,1"], ["batches of 2 samples at least", "--batch-sizes", "--norms"]),
         (["--batch-sizes", "8,x"], ["--batch-sizes", "'8,x'", "whole numbers like 8,32,128"]),
         (["--batch-sizes", "8,1.5"], ["'8,1.5'", "whole numbers"]),
         (["--batch-sizes", ""], ["--batch-sizes", "''", "whole numbers"]),
@@ -100,9 +101,7 @@ def test_truncated_archive(normkit, tmp_path):
     is_one_line(result, "a.npz", "not an NPZ file")
 
 
-@pytest.mark.parametrize(
-    "content", [b"", b"\x1f\x8b\x08\x00\x00", b"\0\0\x08\x03" + struct.pack(">3I", 60, 28, 28)]
-)
+@pytest.mark.parametrize("content", [b"", b"\x1f\x8b\x08\x00\x00", b"\0\0\x08\x03" + struct.pack(">3I", 60, 28, 28)])
 def test_truncated_images(normkit, tmp_path, content):
     for stem in ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"):
         (tmp_path / f"{stem}-ubyte").write_bytes(content)
@@ -111,9 +110,7 @@ def test_truncated_images(normkit, tmp_path, content):
     is_one_line(result, "cannot read", "train-images-idx3-ubyte")
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read and write everything"
-)
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read and write everything")
 def test_permissions(normkit, table, tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)
     is_one_line(normkit("compare", "--output", "locked"), "locked: Permission denied")
@@ -125,6 +122,8 @@ def test_permissions(normkit, table, tmp_path):
     ("arguments", "words"),
     [
         (["--batch-size", "0"], ["--batch-size"]),
+        (["--batch-size", "1"], ["batches of 2 samples at least", "--batch-size", "--norm layer"]),
+        (["--batch-size", "1", "--norm", "none", "--normalize-input"], ["batches of 2 samples at least"]),
         (["--norm", "nope"], ["--norm", "'nope'"]),
         (["--seed", "-1"], ["--seed"]),
         (["--seed", str(2**32)], ["--seed"]),

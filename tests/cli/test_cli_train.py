@@ -37,9 +37,7 @@ def fashion(folder):
         )
         head = b"\0\0\x08\x03" + struct.pack(">3I", rows, 28, 28)
         (folder / f"{name}-images-idx3-ubyte").write_bytes(head + images.tobytes())
-        (folder / f"{name}-labels-idx1-ubyte").write_bytes(
-            b"\0\0\x08\x01" + struct.pack(">I", rows) + labels.tobytes()
-        )
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + struct.pack(">I", rows) + labels.tobytes())
 
 
 # the course page's networks and counts
@@ -79,9 +77,7 @@ def test_parameter_counts_of_the_course(normkit, tmp_path, options, total, fixed
 
 def test_seed_decides(normkit, table):
     def scores(seed):
-        out = normkit(
-            "train", "--dataset", "table.csv", "--target", "kind", "--epochs", "1", "--seed", seed
-        ).out
+        out = normkit("train", "--dataset", "table.csv", "--target", "kind", "--epochs", "1", "--seed", seed).out
         return re.sub(r"\d+\.\d\d s", "", out)
 
     assert scores(1) == scores(1) != scores(2)

@@ -60,9 +60,7 @@ def test_grid_is_paired_by_seed():
 
 
 def test_divergence_is_a_status_not_an_error():
-    run = runs.one_run(
-        split(blobs(), 0), "none", 8, 0, epochs=2, hidden_layer_sizes=[6], learning_rate_init=1e30
-    )
+    run = runs.one_run(split(blobs(), 0), "none", 8, 0, epochs=2, hidden_layer_sizes=[6], learning_rate_init=1e30)
     assert run.status == "diverged" and run.test_accuracy is None and run.seconds_per_epoch is None
 
 
@@ -101,8 +99,6 @@ def test_a_class_missing_from_the_training_rows_is_known():
     assert run.status == "ok" and set(data.classes) == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize(
-    ("sizes", "expected"), [([8, 32, 8], [8, 32]), ([8, 100, 200], [8, 90]), ([90, 91], [90])]
-)
+@pytest.mark.parametrize(("sizes", "expected"), [([8, 32, 8], [8, 32]), ([8, 100, 200], [8, 90]), ([90, 91], [90])])
 def test_possible_batch_sizes(sizes, expected):
     assert runs.possible_batch_sizes(sizes, 90) == expected

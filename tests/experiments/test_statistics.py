@@ -130,9 +130,7 @@ def test_every_run_diverged():
 
 
 def test_batch_sizes_are_judged_each_for_itself():
-    runs = planted({"none": [0.9, 0.9], "batch": [0.5, 0.6]}, 8) + planted(
-        {"none": [0.1], "batch": [0.6]}, 64
-    )
+    runs = planted({"none": [0.9, 0.9], "batch": [0.5, 0.6]}, 8) + planted({"none": [0.1], "batch": [0.6]}, 64)
     assert [(v.batch_size, v.winner) for v in verdicts(runs)] == [(8, "none"), (64, "batch")]
 
 
