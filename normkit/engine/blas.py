@@ -4,8 +4,12 @@
 multiply its own block of rows, and unlike a function pointer it can be kept in the compilation cache.
 """
 
+import functools
+from pathlib import Path
+
 import numpy as np
-import scipy.linalg.cython_blas  # noqa: F401  (the entry point resolves its symbols)
+import scipy.linalg.cython_blas  # the entry point resolves its symbols
+import threadpoolctl
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -61,8 +65,48 @@ def _gemm(context, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc):
     return signature, codegen
 
 
+# OpenBLAS multiplies matrices of up to this many multiply-adds without packing them first, where it has AVX-512
+# kernels for that. A large product taken as blocks of this size runs 15 to 25 % sooner (float32 and float64,
+# 16 to 128 rows of 64 to 784 columns, inner dimension 8 to 784), a product with 8 columns 2.4 times.
+_SMALL = 1_000_000
+_SMALL_KERNELS = ("SkylakeX", "Cooperlake", "SapphireRapids")
+
+
+@functools.cache
+def small_product():
+    """Return the multiply-adds of a product that the loaded BLAS computes without packing; 0 if it does not."""
+    path = Path(scipy.linalg.cython_blas.__file__).parents[2]
+    found = [
+        library
+        for library in threadpoolctl.threadpool_info()
+        if library["internal_api"] == "openblas" and path in Path(library["filepath"]).parents
+    ]
+    return _SMALL if found and all(library.get("architecture") in _SMALL_KERNELS for library in found) else 0
+
+
 @leaf
-def matmul(a, b, c, lda, ldb, ldc, m, n, k, transpose_a, transpose_b):
-    """Row-major C (m, n) = op(A) (m, k) @ op(B) (k, n), each given as a flat array and its row length."""
+def _block(small, m, n, k, transpose_b):
+    """Return (rows, columns) of the blocks in which a product is taken."""
+    # with B transposed every element is a scalar product, for which the kernels want a long inner dimension
+    if m * n * k <= small or small == 0 or (transpose_b and k < 256):
+        return m, n
+    columns = n if 16 * n * k <= small else small // (16 * k) // 64 * 64
+    if columns == 0:
+        return m, n
+    return small // (columns * k) // 16 * 16, columns
+
+
+@leaf
+def matmul(small, a, b, c, lda, ldb, ldc, m, n, k, transpose_a, transpose_b):
+    """Row-major C (m, n) = op(A) (m, k) @ op(B) (k, n), each given as a flat array and its row length.
+
+    `small` is `small_product()`, handed down because compiled code outlives the process.
+    """
     yes, no = np.int64(116), np.int64(110)  # ord("t"), ord("n")
-    _gemm(yes if transpose_b else no, yes if transpose_a else no, n, m, k, b, ldb, a, lda, c, ldc)
+    rows, columns = _block(small, m, n, k, transpose_b)
+    for i in range(0, m, rows):
+        for j in range(0, n, columns):
+            _gemm(
+                yes if transpose_b else no, yes if transpose_a else no, min(columns, n - j), min(rows, m - i), k,
+                b[j * ldb if transpose_b else j :], ldb, a[i if transpose_a else i * lda :], lda, c[i * ldc + j :], ldc,
+            )  # fmt: skip

@@ -78,7 +78,7 @@ def _dropout(rate, seed, step, first, a, out, keep):  # scalars and three (n,)
 
 
 @leaf(inline=True)
-def _dense(plan, params, work, b, j0, j1, n):
+def _dense(small, plan, params, work, b, j0, j1, n):
     """Pre = weight @ input (+ bias) for features j0 to j1; for block 0 the transposed input itself."""
     start = plan.rows[b]
     pre = work.pre[start + j0 : start + j1]
@@ -93,10 +93,10 @@ def _dense(plan, params, work, b, j0, j1, n):
     flat = pre.reshape(pre.size)
     if b == 1 and plan.norm[0] == NONE:
         batch = work.batch.reshape(work.batch.size)
-        matmul(weight, batch, flat, fan_in, fan_in, width, j1 - j0, n, fan_in, False, True)
+        matmul(small, weight, batch, flat, fan_in, fan_in, width, j1 - j0, n, fan_in, False, True)
     else:
         below = work.out[plan.rows[b - 1] :]
-        matmul(weight, below.reshape(below.size), flat, fan_in, width, width, j1 - j0, n, fan_in, False, False)
+        matmul(small, weight, below.reshape(below.size), flat, fan_in, width, width, j1 - j0, n, fan_in, False, False)
     if plan.bias[b] >= 0:
         bias = params[plan.bias[b] + j0 : plan.bias[b] + j1]
         for j in range(j1 - j0):
@@ -104,21 +104,24 @@ def _dense(plan, params, work, b, j0, j1, n):
 
 
 @leaf
-def _normalize_features(training, keep, epsilon, source, share, gamma, beta, moving_mean, moving_var, rstd, xhat, y):
-    # scalars, (rows, n), (n,), five (rows,), two (rows, n)
+def _normalize_features(
+    training, keep, epsilon, n, source, share, gamma, beta, moving_mean, moving_var, rstd, xhat, y
+):  # fmt: skip
+    # scalars, (rows, width), (n,), five (rows,), two (rows, width)
     """BatchNorm of a group of features: statistics of the batch in training, moving ones else."""
     t = source.dtype.type
     for j in range(source.shape[0]):
+        x = source[j, :n]
         if training:
-            high, low, var = row_moments(source[j], share)
+            high, low, var = row_moments(x, share)
             mean = np.float64(high) + np.float64(low)
             moving_mean[j] = t(keep * moving_mean[j] + (1.0 - keep) * mean)
             moving_var[j] = t(keep * moving_var[j] + (1.0 - keep) * var)
         else:
             high, low, var = moving_mean[j], t(0), np.float64(moving_var[j])
         rstd[j] = t(1.0 / np.sqrt(var + epsilon))
-        normalize_row(source[j], high, low, rstd[j], xhat[j])
-        scale_shift_row(xhat[j], gamma[j], beta[j], y[j])
+        normalize_row(x, high, low, rstd[j], xhat[j, :n])
+        scale_shift_row(xhat[j, :n], gamma[j], beta[j], y[j, :n])
 
 
 @leaf(inline=True)
@@ -129,7 +132,7 @@ def forward(thread, threads, plan, settings, params, moving_mean, moving_var, wo
         if plan.norm[b] == SAMPLE:
             sample_moments(work.pre[:0], n, work.partial[thread, 0], work.partial[thread, 1], work.partial[thread, 2])
         return
-    _dense(plan, params, work, b, j0, j1, n)
+    _dense(settings.small_product, plan, params, work, b, j0, j1, n)
     norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
     start = plan.rows[b]
     activated = _activation_output(plan, work, settings, b)
@@ -151,9 +154,9 @@ def forward(thread, threads, plan, settings, params, moving_mean, moving_var, wo
             y = work.out if after else work.pre
             gamma, beta = plan.gamma[b], plan.beta[b]
             _normalize_features(
-                settings.training, settings.norm_momentum, settings.norm_epsilon, source[s:e, :n], work.share[:n],
+                settings.training, settings.norm_momentum, settings.norm_epsilon, n, source[s:e], work.share[:n],
                 params[gamma + g0 : gamma + g1], params[beta + g0 : beta + g1], moving_mean[s:e], moving_var[s:e],
-                work.rstd[s:e], work.xhat[s:e, :n], y[s:e, :n],
+                work.rstd[s:e], work.xhat[s:e], y[s:e],
             )  # fmt: skip
             if not after:
                 _activate_rows(code, work.pre[s:e], activated[s:e])
@@ -250,8 +253,8 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
         above = work.delta[plan.rows[b + 1] :]
         mine = work.delta[start + j0 : start + j1]
         matmul(
-            params[plan.weight[b + 1] + j0 :], above.reshape(above.size), mine.reshape(mine.size),
-            plan.sizes[b], width, width, j1 - j0, n, plan.sizes[b + 1], True, False,
+            settings.small_product, params[plan.weight[b + 1] + j0 :], above.reshape(above.size),
+            mine.reshape(mine.size), plan.sizes[b], width, width, j1 - j0, n, plan.sizes[b + 1], True, False,
         )  # fmt: skip
     group = _group_rows(width)
     dgamma, dbeta = work.vectors[thread, 1], work.vectors[thread, 2]
@@ -344,6 +347,7 @@ def update_weights(thread, threads, plan, settings, rate, decay, shrink, params,
     step = max(1, -(-count // tiles))
     below = work.out[plan.rows[b - 1] :]
     batch = work.batch.reshape(work.batch.size)
+    small = settings.small_product
     squares = 0.0
     for k0 in range(j0, j1, step):
         k1 = min(k0 + step, j1)
@@ -351,9 +355,9 @@ def update_weights(thread, threads, plan, settings, rate, decay, shrink, params,
         delta = work.delta[plan.rows[b] + k0 :]
         d = delta.reshape(delta.size)
         if b == 1 and plan.norm[0] == NONE:
-            matmul(d, batch, tile, width, fan_in, fan_in, k1 - k0, fan_in, n, False, False)
+            matmul(small, d, batch, tile, width, fan_in, fan_in, k1 - k0, fan_in, n, False, False)
         else:
-            matmul(d, below.reshape(below.size), tile, width, width, fan_in, k1 - k0, fan_in, n, False, True)
+            matmul(small, d, below.reshape(below.size), tile, width, width, fan_in, k1 - k0, fan_in, n, False, True)
         squares += _update_slice(
             settings, rate, decay, shrink, plan.weight[b] + k0 * fan_in, tile, params, first, second
         )

@@ -3,6 +3,7 @@
 import numpy as np
 
 from normkit.engine import losses, optimizers, team
+from normkit.engine.blas import small_product
 from normkit.engine.epoch import run_batches
 from normkit.engine.plan import (
     FEATURE,
@@ -138,7 +139,9 @@ class Network:
         if not count:
             return result
         chunk = min(PREDICT_CHUNK, count)
-        settings = Settings(False, losses.CODES[self.output], norm_epsilon=self.norm_epsilon)
+        settings = Settings(
+            False, losses.CODES[self.output], norm_epsilon=self.norm_epsilon, small_product=small_product()
+        )
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
         edges = batch_edges(count, chunk)
         threads = self.choose_threads(n_threads, chunk)
@@ -199,6 +202,8 @@ class Trainer:
         (samples, outputs); both and `sample_weight` are indexed by `order`.
         """
         network = self.network
+        # asked for anew: an unpickled trainer may run on another machine
+        self.settings = self.settings._replace(small_product=small_product())
         batch = int(np.diff(edges).max())
         threads = network.choose_threads(n_threads, batch)
         weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight

@@ -58,6 +58,7 @@ class Settings(NamedTuple):
     train_gamma: bool = True
     train_beta: bool = True
     seed: int = 0
+    small_product: int = 0  # see normkit.engine.blas
 
 
 class Work(NamedTuple):

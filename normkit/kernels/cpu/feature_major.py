@@ -54,14 +54,14 @@ def row_gradient_sums(dy, xhat):  # two (n,)
 
 @leaf
 def normalize_row_backward(d, xhat, share, scale, dbeta, dgamma):  # three (n,), scalars
-    """d = scale * (d - share * (dbeta + xhat * dgamma)), scale = gamma * rstd; share is 1 / n without weights."""
+    """Write d = scale * (d - share * (dbeta + xhat * dgamma)), scale = gamma * rstd; share is 1 / n without weights."""
     for i in range(d.size):
         d[i] = scale * (d[i] - share[i] * (dbeta + xhat[i] * dgamma))
 
 
 @leaf
 def add_to_row(row, c):  # (n,), scalar
-    """row += c."""
+    """Add c to every element."""
     for i in range(row.size):
         row[i] += c
 
@@ -142,6 +142,6 @@ def sample_gradient_sums(d, xhat, gamma, n, total, dot):  # two (features, >= n)
 
 @leaf
 def normalize_samples_backward(d, xhat, gamma, rstd, mean_g, mean_g_xhat):  # two (n,), scalar, three (n,)
-    """d = rstd * (g - mean(g) - xhat * mean(g * xhat)), g = gamma * d."""
+    """Write d = rstd * (g - mean(g) - xhat * mean(g * xhat)), g = gamma * d."""
     for i in range(d.size):
         d[i] = rstd[i] * (gamma * d[i] - mean_g[i] - xhat[i] * mean_g_xhat[i])
