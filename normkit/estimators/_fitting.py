@@ -221,8 +221,10 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             self.history_ = {"loss": self.loss_curve_}
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
         context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels)
-        # what an earlier fit of a warm start found may stay the best
-        best = self._network.state() if self.early_stopping else None
+        # a warm start that finds nothing better than its earlier fits did ends with its last epoch: scikit-learn's
+        # record of the best one shares memory with the weights that it goes on to train
+        first_fit = self.early_stopping and self.best_validation_score_ == -np.inf
+        best = self._network.state() if first_fit else None
         try:
             self.n_iter_ = 0
             for _ in range(epochs):
