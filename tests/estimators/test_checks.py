@@ -1,0 +1,26 @@
+"""scikit-learn's own checks of an estimator."""
+
+from unittest import SkipTest
+
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from normkit import MLPClassifier, MLPRegressor
+
+# small layers and few epochs: the checks ask whether the estimators keep the rules, and tell blobs apart
+SMALL = {"hidden_layer_sizes": (16,), "max_iter": 40, "learning_rate_init": 0.02, "random_state": 0}
+# one wants an environment variable set before SciPy is imported, the other a decision function
+DO_NOT_APPLY = ("SCIPY_ARRAY_API is not set", "MLPClassifier does not have a decision_function")
+
+
+@parametrize_with_checks(
+    [
+        estimator(normalization=normalization, norm_momentum=0.9, **SMALL)
+        for estimator in (MLPClassifier, MLPRegressor)
+        for normalization in (None, "batch", "layer")
+    ]
+)
+def test_scikit_learn_check(estimator, check):
+    try:
+        check(estimator)
+    except SkipTest as reason:
+        assert str(reason).startswith(DO_NOT_APPLY)
