@@ -2,8 +2,8 @@
 
 Leaf functions are compiled into the entry points that call them; only entry points are cached. Numba's own
 cache looks at the time stamp of the entry point's file alone, so a changed leaf in another file would go
-unnoticed: here the stamp is a digest of all of normkit's sources. An unwritable folder or a damaged file means
-compiling without the cache.
+unnoticed: here the stamp is a digest of every source that is compiled. An unwritable folder or a damaged file
+means compiling without the cache.
 """
 
 import functools
@@ -15,16 +15,20 @@ from pathlib import Path
 import numba
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
-# All of LLVM's "fast" flags but nnan and ninf: NaN and infinity keep their meaning.
-_FAST = {"contract", "arcp", "nsz", "reassoc"}
-_FLAGS = {"fastmath": _FAST, "error_model": "numpy"}
+# Flags that leave every result as it is written, and those that let a sum be reordered, which vectorizing it needs.
+# Of LLVM's "fast" flags nnan and ninf are in neither: NaN and infinity keep their meaning.
+_EXACT = {"contract", "nsz"}
+_REORDERED = {*_EXACT, "arcp", "reassoc"}
+_COMPILED = ("_jit.py", "math", "kernels", "engine")
 
 
 @functools.cache
 def _source_digest() -> str:
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    root = Path(__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if path.relative_to(root).parts[0] in _COMPILED:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -101,19 +105,24 @@ class _Cache(FunctionCache):
 def leaf(function=None, *, inline=False):
     """Compile a function that is called from compiled code only.
 
-    `inline` is for one with a long argument list: a call passes every field of every array and named tuple on the
-    stack, 0.3 us for a few hundred of them.
+    `inline` is for two kinds. One has a long argument list: a call passes every field of every array and named
+    tuple on the stack, 0.3 us for a few hundred of them. The other sums: the compiler may reorder its sums. A leaf
+    that is not inlined exists twice, compiled alone and within its entry point, and which of the two is called
+    depends on whether the code was just compiled or comes from the cache: reordered sums would differ in their
+    last bits.
     """
     if function is None:
         return functools.partial(leaf, inline=inline)
-    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, forceinline=inline, **_FLAGS)(function)
+    fastmath = _REORDERED if inline else _EXACT
+    options = {"fastmath": fastmath, "error_model": "numpy", "forceinline": inline}
+    return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
 
 
 def entry(function=None, *, parallel=False):
     """Compile a function that is called from Python; its machine code is kept on disk."""
     if function is None:
         return functools.partial(entry, parallel=parallel)
-    dispatcher = numba.njit(parallel=parallel, nogil=True, **_FLAGS)(function)
+    dispatcher = numba.njit(parallel=parallel, nogil=True, fastmath=_EXACT, error_model="numpy")(function)
     if cache_directory():
         dispatcher._cache = _Cache(function, "parallel" if parallel else "serial")
     return dispatcher

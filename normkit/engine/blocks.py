@@ -314,22 +314,21 @@ def backward_finish(thread, threads, plan, settings, rate, params, first, second
 @leaf(inline=True)
 def _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n):
     """Update the bias, gamma and beta of features j0 to j1."""
-    dbias, dgamma, dbeta = work.vectors[thread, 0], work.vectors[thread, 1], work.vectors[thread, 2]
     count = j1 - j0
-    if plan.bias[b] >= 0:
-        for j in range(count):
-            dbias[j] = row_sum(work.delta[plan.rows[b] + j0 + j, :n])
-        _update_slice(settings, rate, 0.0, 1.0, plan.bias[b] + j0, dbias[:count], params, first, second)
-    if plan.norm[b] != NONE and settings.train_gamma:
-        _update_slice(settings, rate, 0.0, 1.0, plan.gamma[b] + j0, dgamma[:count], params, first, second)
-    if plan.norm[b] != NONE and settings.train_beta:
-        _update_slice(settings, rate, 0.0, 1.0, plan.beta[b] + j0, dbeta[:count], params, first, second)
-
-
-@leaf
-def _update_slice(settings, rate, decay, shrink, s, g, params, first, second):
-    e = s + g.size
-    return update(settings, rate, decay, shrink, params[s:e], g, first[s:e], second[s:e])
+    for kind in range(3):
+        g = work.vectors[thread, kind, :count]
+        if kind == 0:
+            start, wanted = plan.bias[b], plan.bias[b] >= 0
+            if wanted:
+                for j in range(count):
+                    g[j] = row_sum(work.delta[plan.rows[b] + j0 + j, :n])
+        elif kind == 1:
+            start, wanted = plan.gamma[b], plan.norm[b] != NONE and settings.train_gamma
+        else:
+            start, wanted = plan.beta[b], plan.norm[b] != NONE and settings.train_beta
+        if wanted:
+            s, e = start + j0, start + j1
+            update(settings, rate, 0.0, 1.0, params[s:e], g, first[s:e], second[s:e])
 
 
 @leaf(inline=True)
@@ -358,7 +357,7 @@ def update_weights(thread, threads, plan, settings, rate, decay, shrink, params,
             matmul(small, d, batch, tile, width, fan_in, fan_in, k1 - k0, fan_in, n, False, False)
         else:
             matmul(small, d, below.reshape(below.size), tile, width, width, fan_in, k1 - k0, fan_in, n, False, True)
-        squares += _update_slice(
-            settings, rate, decay, shrink, plan.weight[b] + k0 * fan_in, tile, params, first, second
-        )
+        s = plan.weight[b] + k0 * fan_in
+        e = s + tile.size
+        squares += update(settings, rate, decay, shrink, params[s:e], tile, first[s:e], second[s:e])
     return squares

@@ -16,8 +16,11 @@ from normkit.engine.plan import (
     OUTPUT,
     STORE,
 )
-from normkit.engine.rows import read_row
+from normkit.engine.rows import prefetch_row, read_row
 from normkit.engine.sync import wait
+
+# Rows between the one that is copied and the one that is asked for
+_AHEAD = 2
 
 
 @leaf(inline=True)
@@ -26,6 +29,8 @@ def gather(rows, Y, sample_weight, total_weight, order, start, i0, i1, work):
     t = work.batch.dtype.type
     for i in range(i0, i1):
         k = order[start + i]
+        if i + _AHEAD < i1:
+            prefetch_row(rows, order[start + i + _AHEAD], work.batch.shape[1])
         read_row(rows, k, work.batch[i])
         if Y.size > 0:
             for j in range(Y.shape[1]):

@@ -30,7 +30,7 @@ def step_size(settings, step):
     return rate
 
 
-@leaf
+@leaf(inline=True)
 def update(settings, rate, decay, shrink, p, g, first, second):  # scalars and four (n,); second is Adam's
     """Update p with its gradient g.
 

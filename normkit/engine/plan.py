@@ -203,7 +203,7 @@ def make_work(plan, batch_size, dtype, threads, target_width, training):
     line = _LINE // np.dtype(dtype).itemsize
     width = -(-batch_size // line) * line
     dropout = training and bool(plan.dropout.any())
-    post = training and (dropout or bool((plan.norm * plan.after).any()))
+    post = dropout or bool((plan.norm * plan.after).any())
     sample = width if (plan.norm == SAMPLE).any() else 0
     shares = [(-(-above // threads), below) for below, above in zip(sizes, sizes[1:])]
     tile = max(tile_rows(count, below) * below for count, below in shares) if training else 0

@@ -8,7 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
+from llvmlite import ir
 from numba import carray, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from normkit._jit import leaf
@@ -59,6 +61,29 @@ def _pointer(dtype):
 
 _float32_at, _float64_at, _uint8_at = (_pointer(t) for t in (types.float32, types.float64, types.uint8))
 _int32_at, _int64_at = _pointer(types.int32), _pointer(types.int64)
+
+
+@intrinsic
+def _prefetch_line(context, address):
+    def codegen(context, builder, signature, arguments):
+        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(word, value) for value in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), read, keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@leaf
+def prefetch_row(rows, k, n):
+    """Ask for row k of n values to be brought into cache: rows in random order defeat the hardware's prefetcher."""
+    size = 4 if rows.kind == _FLOAT32 else (8 if rows.kind == _FLOAT64 else 1)
+    if rows.indptr == 0 and rows.column_stride == size:
+        start = rows.values + k * rows.row_stride
+        for line in range(start, start + n * size, 64):
+            _prefetch_line(line)
 
 
 @leaf

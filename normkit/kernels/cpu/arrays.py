@@ -12,7 +12,6 @@ from numba import prange
 from normkit._jit import entry
 from normkit.kernels.cpu.ordered import (
     deviation_sum,
-    ordered,
     scaled_sums_with_xhat,
     square_sum,
     statistics,
@@ -165,7 +164,7 @@ def _channels_first_gradient(dy, x, mean, rstd, scale, dgamma, dbeta, dx):
 
 
 def _both(function):
-    return ordered(entry(function)), ordered(entry(parallel=True)(function))
+    return entry(function), entry(parallel=True)(function)
 
 
 layer_norm = _both(_layer_norm)

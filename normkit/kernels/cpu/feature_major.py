@@ -10,7 +10,7 @@ import numpy as np
 from normkit._jit import leaf
 
 
-@leaf
+@leaf(inline=True)
 def row_moments(x, share):  # two (n,)
     """Return the mean as a pair (high, low) and the biased variance; `share` holds weights whose sum is 1."""
     t = x.dtype.type
@@ -41,7 +41,7 @@ def scale_shift_row(xhat, gamma, beta, y):  # (n,), scalars, (n,)
         y[i] = gamma * xhat[i] + beta
 
 
-@leaf
+@leaf(inline=True)
 def row_gradient_sums(dy, xhat):  # two (n,)
     """Return sum(dy) and sum(dy * xhat): dbeta and dgamma of the feature."""
     t = dy.dtype.type
@@ -66,7 +66,7 @@ def add_to_row(row, c):  # (n,), scalar
         row[i] += c
 
 
-@leaf
+@leaf(inline=True)
 def row_sum(row):  # (n,)
     """Return the sum."""
     total = row.dtype.type(0)
@@ -75,7 +75,7 @@ def row_sum(row):  # (n,)
     return total
 
 
-@leaf
+@leaf(inline=True)
 def sample_moments(x, n, mean, first, second):  # (features, >= n), scalar, three (>= n,)
     """Per sample, over the rows of x: a rounded mean, and the sums of (x - mean) and of (x - mean)^2."""
     t = x.dtype.type
@@ -118,7 +118,7 @@ def normalize_samples(x, high, low, rstd, xhat):  # row (n,), four (n,)
         xhat[i] = ((x[i] - high[i]) - low[i]) * rstd[i]
 
 
-@leaf
+@leaf(inline=True)
 def sample_gradient_sums(d, xhat, gamma, n, total, dot):  # two (features, >= n), (features,), scalar, two (>= n,)
     """Per sample, over the rows: total = sum(gamma * d), dot = sum(gamma * d * xhat)."""
     t = d.dtype.type

@@ -10,13 +10,6 @@ import numpy as np
 from normkit._jit import leaf
 
 
-def ordered(dispatcher):
-    """Take the permission to reorder from a function that is yet to be compiled."""
-    dispatcher.targetoptions["fastmath"] = {"contract", "nsz"}
-    return dispatcher
-
-
-@ordered
 @leaf
 def deviation_sum(x, shift):  # (n,), float64
     """Return sum(x - shift)."""
@@ -37,7 +30,6 @@ def deviation_sum(x, shift):  # (n,), float64
     return ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
 
 
-@ordered
 @leaf
 def square_sum(x, mean):  # (n,), float64
     """Return sum((x - mean)**2)."""
@@ -63,7 +55,6 @@ def square_sum(x, mean):  # (n,), float64
     return ((a0 + a4) + (a2 + a6)) + ((a1 + a5) + (a3 + a7))
 
 
-@ordered
 @leaf
 def statistics(x):  # (n,)
     """Return mean and biased variance; the first value shifts the sums so that they stay small."""
@@ -72,7 +63,6 @@ def statistics(x):  # (n,)
     return mean, square_sum(x, mean) / x.size
 
 
-@ordered
 @leaf
 def sums_with_xhat(dy, x, mean, rstd):  # (n,), (n,), float64 scalars
     """Return sum(dy) and sum(dy * (x - mean) * rstd)."""
@@ -96,7 +86,6 @@ def sums_with_xhat(dy, x, mean, rstd):  # (n,), (n,), float64 scalars
     return (a0 + a2) + (a1 + a3), rstd * ((b0 + b2) + (b1 + b3))
 
 
-@ordered
 @leaf
 def scaled_sums_with_xhat(dy, gamma, x, mean, rstd):  # three (n,), float64 scalars
     """Return sum(g) and sum(g * (x - mean) * rstd), g = dy * gamma."""
