@@ -3,7 +3,15 @@
 import click
 
 from .main import WrongData
-from .options import NORMS, ChoiceList, NumberList, data_options, estimator_parameters, model_options
+from .options import (
+    NORMS,
+    ChoiceList,
+    NumberList,
+    compiling_notice,
+    data_options,
+    estimator_parameters,
+    model_options,
+)
 
 _QUICK = {"epochs": 5, "seeds": 2}
 
@@ -76,10 +84,11 @@ def _train(dataset, config, parameters):
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     ) as progress:  # fmt: skip
-        task = progress.add_task("compiling", total=len(norms) * len(batch_sizes) * seeds)
-        for run in runs.grid(dataset, norms, batch_sizes, seeds, config["epochs"], **parameters):
-            done.append(run)
-            progress.update(task, advance=1, description=f"{run.normalization}, batch size {run.batch_size}")
+        task = progress.add_task("starting", total=len(norms) * len(batch_sizes) * seeds)
+        with compiling_notice(progress.console):
+            for run in runs.grid(dataset, norms, batch_sizes, seeds, config["epochs"], **parameters):
+                done.append(run)
+                progress.update(task, advance=1, description=f"{run.normalization}, batch size {run.batch_size}")
     return done
 
 

@@ -7,7 +7,7 @@ import click
 
 from normkit._version import __version__
 
-_COMMANDS = ("compare", "train")
+_COMMANDS = ("compare", "train", "warmup")
 
 
 class WrongData(click.ClickException):

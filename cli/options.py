@@ -100,3 +100,10 @@ def estimator_parameters(model: dict) -> dict:
     """Translate the values of `model_options` into the estimator's parameters."""
     names = {"hidden": "hidden_layer_sizes", "learning_rate": "learning_rate_init"}
     return {names.get(name, name): value for name, value in model.items()}
+
+
+def compiling_notice(console):
+    """Context that tells on a console when compilation takes longer than a second."""
+    from normkit._jit import tell_when_compiling
+
+    return tell_when_compiling(lambda: console.print("Compiling, about half a minute; the machine code is kept."))

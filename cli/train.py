@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from .main import WrongData
-from .options import NORMS, data_options, estimator_parameters, model_options
+from .options import NORMS, compiling_notice, data_options, estimator_parameters, model_options
 
 
 def _png(ctx, param, value):
@@ -48,6 +48,8 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
             results.prepare(Path(plot).parent)
     except DataError as error:
         raise WrongData(str(error)) from None
+    from rich.console import Console
+
     from normkit.experiments import plots, runs  # imports Numba, which wrong data need not wait for
 
     samples = len(sets.X_train)
@@ -65,11 +67,12 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
             f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:.4f}"
         )
 
-    fitted, curves = runs.train(
-        sets, epochs, seed, show,
-        normalization=None if norm == "none" else norm, normalize_input=normalize_input,
-        batch_size=min(batch_size, samples), **estimator_parameters(model),
-    )  # fmt: skip
+    with compiling_notice(Console(stderr=True)):
+        fitted, curves = runs.train(
+            sets, epochs, seed, show,
+            normalization=None if norm == "none" else norm, normalize_input=normalize_input,
+            batch_size=min(batch_size, samples), **estimator_parameters(model),
+        )  # fmt: skip
     if fitted is None:
         raise click.ClickException(f"training diverged in epoch {len(curves) + 1}; lower --learning-rate")
     fitted.summary()

@@ -6,13 +6,16 @@ unnoticed: here the stamp is a digest of every source that is compiled. An unwri
 means compiling without the cache.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import numba
+from numba.core import event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 
 # Flags that leave every result as it is written, and those that let a sum be reordered, which vectorizing it needs.
@@ -100,6 +103,34 @@ class _Cache(FunctionCache):
             super().save_overload(sig, data)
         except OSError:
             pass
+
+
+class _SlowCompilation(event.Listener):
+    """Tells when compilation has taken longer than some seconds; reading from the cache is no compilation."""
+
+    def __init__(self, tell, seconds):
+        self._tell, self._seconds, self._depth = tell, seconds, 0
+
+    def on_start(self, event):
+        """Start the clock at the outermost function."""
+        self._depth += 1
+        if self._depth == 1:
+            self._timer = threading.Timer(self._seconds, self._tell)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def on_end(self, event):
+        """Stop the clock."""
+        self._depth -= 1
+        if self._depth == 0:
+            self._timer.cancel()
+
+
+@contextlib.contextmanager
+def tell_when_compiling(tell, seconds=1.0):
+    """Call ``tell()`` once compilation within the context takes longer than `seconds`."""
+    with event.install_listener("numba:compile", _SlowCompilation(tell, seconds)):
+        yield
 
 
 def leaf(function=None, *, inline=False):

@@ -17,11 +17,27 @@ from normkit.engine.plan import (
     prediction_schedule,
     training_schedule,
 )
+from normkit.engine.sync import new_barrier
 from normkit.threads import single_threaded_blas
 
-# Multiply-adds of a batch's forward pass below which a second thread does not pay
-_PARALLEL_FROM = 500_000
+# Multiply-adds below which a second thread does not pay: of a batch's forward pass (waiting for each other), and of
+# all batches (starting the threads)
+_PARALLEL_STEP, _PARALLEL_CALL = 1_500_000, 50_000_000
 PREDICT_CHUNK = 256
+
+
+_compiled: set[np.dtype] = set()
+
+
+def _run(threads, *arguments):
+    """Call `run_batches` on a team; compiled, or read from the disk, before the team starts."""
+    rows, Y, weights, order, edges, schedule, plan, settings, params, *rest = arguments
+    if params.dtype not in _compiled:
+        run_batches(
+            0, 1, new_barrier(), rows, Y, weights, order, edges[:1], schedule, plan, settings, params, *rest
+        )  # fmt: skip
+        _compiled.add(params.dtype)
+    return team.run(run_batches, threads, *arguments)
 
 
 class Network:
@@ -126,11 +142,12 @@ class Network:
         """Go back to a `state`."""
         self.params[...], self.moving_mean[...], self.moving_var[...] = state
 
-    def choose_threads(self, n_threads, batch):
-        """Return the threads that pay for a batch of this many samples."""
+    def choose_threads(self, n_threads, batch, samples):
+        """Return the threads that pay for batches of this size out of this many samples."""
         wanted = team.available() if n_threads is None else n_threads
-        operations = sum(a * b for a, b in zip(self.sizes, self.sizes[1:])) * batch
-        return 1 if operations < _PARALLEL_FROM else wanted
+        operations = sum(a * b for a, b in zip(self.sizes, self.sizes[1:]))
+        pays = operations * batch >= _PARALLEL_STEP and operations * samples >= _PARALLEL_CALL
+        return wanted if pays else 1
 
     def predict(self, rows, order, n_threads=None, block=None):
         """Return the outputs for rows[order], shape (samples, outputs); or those of a hidden block."""
@@ -144,11 +161,11 @@ class Network:
         )
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
         edges = batch_edges(count, chunk)
-        threads = self.choose_threads(n_threads, chunk)
+        threads = self.choose_threads(n_threads, chunk, count)
         work = make_work(self.plan, chunk, self.dtype, threads, self.target_width, False)
         with single_threaded_blas():
-            team.run(
-                run_batches, threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
+            _run(
+                threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
                 self.plan, settings, self.params, none, none, self.moving_mean, self.moving_var, work, 0, result,
             )  # fmt: skip
         return result
@@ -205,12 +222,12 @@ class Trainer:
         # asked for anew: an unpickled trainer may run on another machine
         self.settings = self.settings._replace(small_product=small_product())
         batch = int(np.diff(edges).max())
-        threads = network.choose_threads(n_threads, batch)
+        threads = network.choose_threads(n_threads, batch, len(order))
         weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight
         work = self._buffers(batch, threads)
         with single_threaded_blas():
-            threads = team.run(
-                run_batches, threads, rows, Y, weights, order, edges, training_schedule(network.plan),
+            threads = _run(
+                threads, rows, Y, weights, order, edges, training_schedule(network.plan),
                 network.plan, self.settings, network.params, self.first, self.second, network.moving_mean,
                 network.moving_var, work, self.steps, np.empty((0, 0), network.dtype),
             )  # fmt: skip

@@ -110,16 +110,12 @@ def make_plan(sizes, activations, dropouts, normalization, position, normalize_i
                 length += -(-count // line) * line
         starts.append(rows)
         rows += size if b > 0 or norm[0] != NONE else 0
-    integers = (
-        sizes,
-        [CODES["identity"], *(CODES[name] for name in activations), CODES["identity"]],
-        norm,
-        [position == "after" and b > 0 for b in range(blocks)],
-        *columns.values(),
-        [*starts, rows],
-    )
-    dropout = np.array([0.0, *dropouts, 0.0])
-    return Plan(*(np.array(values, np.int64) for values in integers), dropout), length
+    names = [CODES["identity"], *(CODES[name] for name in activations), CODES["identity"]]
+    after = [position == "after" and b > 0 for b in range(blocks)]
+    integers = [
+        np.array(values, np.int64) for values in (sizes, names, norm, after, *columns.values(), [*starts, rows])
+    ]
+    return Plan._make([*integers, np.array([0.0, *dropouts, 0.0])]), length
 
 
 def _blocks(plan):
@@ -154,7 +150,7 @@ def training_schedule(plan):
     """
     last = len(plan.sizes) - 1
     schedule = [*_forward_schedule(plan, last), (OUTPUT, last, 0), (LOSS, last, 1)]
-    readable = []
+    readable: list[int] = []
     for b in reversed(_blocks(plan)):
         schedule.append((BACKWARD, b, 0))
         if plan.norm[b] == SAMPLE:

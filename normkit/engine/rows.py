@@ -43,7 +43,8 @@ def rows_of(X, scale=1.0):
         return Rows(address[0], _CODES[X.dtype], 0, 0, address[1], address[2], wide, float(scale)), X
     if not X.flags.aligned:
         X = np.ascontiguousarray(X)
-    return Rows(X.ctypes.data, _CODES[X.dtype], *X.strides, 0, 0, False, float(scale)), X
+    row_stride, column_stride = X.strides
+    return Rows(X.ctypes.data, _CODES[X.dtype], row_stride, column_stride, 0, 0, False, float(scale)), X
 
 
 def _pointer(dtype):

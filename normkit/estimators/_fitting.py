@@ -1,6 +1,7 @@
 """How an estimator is fitted: scikit-learn's protocol and random draws around the engine's epochs."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier
@@ -12,6 +13,7 @@ from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOpti
 from sklearn.utils import check_array, check_random_state, shuffle
 from sklearn.utils.validation import _check_sample_weight
 
+from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import Trainer, batch_edges
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
@@ -31,6 +33,12 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         return sizes
 
     def _fit(self, X, y, sample_weight=None, incremental=False, validation_data=None):
+        if not self.verbose:
+            return self._fit_quietly(X, y, sample_weight, incremental, validation_data)
+        with tell_when_compiling(lambda: print("Compiling the training engine; the machine code is kept.", flush=True)):
+            return self._fit_quietly(X, y, sample_weight, incremental, validation_data)
+
+    def _fit_quietly(self, X, y, sample_weight, incremental, validation_data):
         hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, labels = self._check_targets(X, y, incremental, reset=first_pass)
@@ -66,9 +74,8 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         self.out_activation_ = self._output_activation()
         for old in ("_network", "_trainer", "_optimizer"):
             self.__dict__.pop(old, None)
-        # a fit that fails below leaves no half-initialized model
-        names = [*activations_of(self, len(sizes) - 2), ""]
-        names[-1] = names[-2] if len(names) > 1 else ""
+        names = activations_of(self, len(sizes) - 2)
+        names.append(self.activation if isinstance(self.activation, str) else names[-1])
         shapes = list(zip(sizes, sizes[1:]))
         drawn = [self._draw(fan_in, fan_out, name) for (fan_in, fan_out), name in zip(shapes, names)]
         coefs, intercepts = zip(*drawn)
@@ -78,12 +85,12 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         self.intercepts_ = [np.asarray(intercept, dtype) for intercept in intercepts]
         self._link()
         if self.solver != "lbfgs":
-            self.loss_curve_ = []
-            self.history_: dict = {"loss": self.loss_curve_}
+            self.loss_curve_: list[float] = []
+            self.history_: dict[str, list[float]] = {"loss": self.loss_curve_}
             self._no_improvement_count = 0
             early = self.early_stopping
-            self.validation_scores_ = [] if early else None
-            self.best_validation_score_ = -np.inf if early else None
+            self.validation_scores_: Any = [] if early else None
+            self.best_validation_score_: Any = -np.inf if early else None
             self.best_loss_ = None if early else np.inf
 
     def _draw(self, fan_in, fan_out, activation):
@@ -132,10 +139,10 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             return None
         if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
             raise ValueError("validation_data must be a tuple (X, y) or (X, y, sample_weight)")
-        X, y, *weight = validation_data
+        X, y, *weights = validation_data
         X = self._check_rows(X)
         labels = self._check_labels(y, X)
-        weight = _check_sample_weight(weight[0], X) if weight else None
+        weight = _check_sample_weight(weights[0], X) if weights else None
         return Samples(self, X, labels, self._encode(labels), weight)
 
     def _settings(self, steps_per_epoch):
@@ -231,35 +238,13 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                 task = context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self)
                 if self.shuffle:
                     order = shuffle(order, random_state=self._random_state)
-                rate = float(self._optimizer.learning_rate)
-                self._trainer.settings = self._trainer.settings._replace(learning_rate=rate)
-                self.loss_ = self._trainer.run(
-                    samples.rows, samples.targets, samples.weight, chosen[order], edges, self.n_threads
-                )
-                self.n_iter_ += 1
-                self.t_ += len(chosen)
-                self.loss_curve_.append(self.loss_)
-                if self.verbose:
-                    print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
-                best_before = self.best_validation_score_ if self.early_stopping else None
-                score = None
-                if watched is not None:
-                    score = self._record_validation(watched, held_out, samples, chosen)
-                self._count_no_improvement(score)
-                if self.early_stopping and self.best_validation_score_ > best_before:
+                self._train_epoch(samples, chosen[order], edges)
+                score = None if watched is None else self._record_validation(watched, held_out, samples, chosen)
+                if self._count_no_improvement(score):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
                 stop = self._epoch_ends(task)
-                if self._no_improvement_count > self.n_iter_no_change:
-                    what = "Validation score" if self.early_stopping else "Training loss"
-                    message = (
-                        f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} "
-                        "consecutive epochs."
-                    )
-                    if self._optimizer.trigger_stopping(message, self.verbose):
-                        break
-                    self._no_improvement_count = 0
-                if stop or incremental:
+                if self._has_converged() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
                     warnings.warn(
@@ -273,6 +258,31 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         if best is not None:
             self._network.restore(best)
         context.call_on_fit_task_end(estimator=self, X=samples.X, y=samples.labels)
+
+    def _train_epoch(self, samples, order, edges):
+        rate = float(self._optimizer.learning_rate)
+        self._trainer.settings = self._trainer.settings._replace(learning_rate=rate)
+        self.loss_ = self._trainer.run(
+            samples.rows, samples.targets, samples.weight, order, edges, self.n_threads
+        )  # fmt: skip
+        self.n_iter_ += 1
+        self.t_ += len(order)
+        self.loss_curve_.append(self.loss_)
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+
+    def _has_converged(self):
+        """Stop after too many epochs without improvement; the adaptive schedule first lowers the learning rate."""
+        if self._no_improvement_count <= self.n_iter_no_change:
+            return False
+        what = "Validation score" if self.early_stopping else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+        )  # fmt: skip
+        if self._optimizer.trigger_stopping(message, self.verbose):
+            return True
+        self._no_improvement_count = 0
+        return False
 
     def _epoch_ends(self, task):
         """Tell the callbacks; returns whether one of them wants to stop."""
@@ -305,16 +315,22 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         return loss, float(score(truth, predicted, sample_weight=weight))
 
     def _count_no_improvement(self, score):
-        """scikit-learn's rule: count the epochs without an improvement of more than tol."""
+        """scikit-learn's rule: count the epochs without an improvement of more than tol.
+
+        Returns whether the validation score is the best so far.
+        """
+        best = False
         if self.early_stopping:
             self.validation_scores_.append(score)
             if self.verbose:
                 print(f"Validation score: {score:f}")
             worse = score < self.best_validation_score_ + self.tol
-            if score > self.best_validation_score_:
+            best = score > self.best_validation_score_
+            if best:
                 self.best_validation_score_ = score
         else:
             worse = self.loss_ > self.best_loss_ - self.tol
             if self.loss_ < self.best_loss_:
                 self.best_loss_ = self.loss_
         self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
+        return best

@@ -17,6 +17,13 @@ _VIEWS = ("coefs_", "intercepts_", "norm_layers_", "_linked_intercepts")
 class NetworkMLP(BaseMultilayerPerceptron):
     """scikit-learn's multilayer perceptron with its forward pass replaced by the engine's."""
 
+    coefs_: list[np.ndarray]
+    intercepts_: list[np.ndarray]
+    norm_layers_: list[NormLayer]
+    _network: Network
+    _network_signature: dict
+    _linked_intercepts: list[np.ndarray]
+
     def _signature(self):
         """Everything that makes another network necessary."""
         sizes = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]

@@ -1,6 +1,7 @@
 """The parameters that normkit adds to scikit-learn's, and their constraints."""
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -46,9 +47,9 @@ def set_parameters(model, parameters):
             setattr(model, name, value)
 
 
-def per_layer(value, layers, name):
+def per_layer(value: Any, layers: int, name: str) -> list:
     """Return a list with one entry a hidden layer from a value for all of them or from such a list."""
-    if isinstance(value, str) or not np.iterable(value):
+    if isinstance(value, str) or not hasattr(value, "__len__"):
         return [value] * layers
     if len(value) != layers:
         raise ValueError(f"{name} must be one value or one per hidden layer ({layers}), got {len(value)} of them")

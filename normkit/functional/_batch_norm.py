@@ -42,9 +42,7 @@ def _scale(gamma, rstd):
         return gamma * rstd
 
 
-def batch_norm(
-    x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, var=None, out=None, return_stats=False
-):
+def batch_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, var=None, out=None, return_stats=False):
     """Normalize each feature over the batch.
 
     ``y = gamma * (x - mean) * rstd + beta`` with ``rstd = 1 / sqrt(var + epsilon)``. `mean` and the biased
@@ -248,9 +246,7 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99):
             got = f"dtype {running.dtype}" if isinstance(running, np.ndarray) else type(running).__name__
             raise TypeError(f"running_{name} must be an array of float to be updated in place, got {got}")
         if not running.flags.writeable:
-            raise ValueError(
-                f"running_{name} must be writeable to be updated in place, got a read-only array"
-            )
+            raise ValueError(f"running_{name} must be writeable to be updated in place, got a read-only array")
         batch = check_parameter(batch, running.shape, name).reshape(running.shape)
         updated.append(momentum * running.astype(np.float64) + (1 - momentum) * batch)
     # both are checked and computed before either changes; rounded once

@@ -1,0 +1,21 @@
+"""``normkit warmup``: compile ahead."""
+
+import time
+
+import click
+
+
+@click.command()
+def warmup():
+    """Compile everything now, so that no later command or program waits for it.
+
+    The machine code is kept in NUMBA_CACHE_DIR, or in the user's cache folder.
+    """
+    from normkit._jit import cache_directory
+    from normkit.warmup import warm_up
+
+    start = time.perf_counter()
+    for part in warm_up():
+        click.echo(f"{time.perf_counter() - start:6.1f} s  {part}")
+    folder = cache_directory()
+    click.echo(f"Kept in {folder}" if folder else "No folder can be written to: compiled for this process alone")
