@@ -1,5 +1,6 @@
 """How an estimator is fitted: scikit-learn's protocol and random draws around the engine's epochs."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -44,6 +45,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         X, labels = self._check_targets(X, y, incremental, reset=first_pass)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
         sample_weight = self._with_class_weight(labels, sample_weight, incremental)
         targets = self._encode(labels)
         self._random_state = check_random_state(self.random_state)
@@ -51,7 +53,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         if first_pass:
             self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
         self._check_network(sizes)
-        samples = Samples(self, X, labels, targets, sample_weight)
+        samples = Samples(self, X, labels, targets, sample_weight, metadata)
         if self.solver == "lbfgs":
             self._check_lbfgs(validation_data)
             fit_lbfgs(self, samples)
@@ -83,7 +85,11 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         intercepts = self._given_or("intercepts_init", intercepts, [(size,) for size in sizes[1:]])
         self.coefs_ = [np.asarray(coef, dtype) for coef in coefs]
         self.intercepts_ = [np.asarray(intercept, dtype) for intercept in intercepts]
-        self._link()
+        try:
+            self._link()
+        except ValueError:  # a fit that fails leaves no half-initialized model
+            del self.coefs_, self.intercepts_
+            raise
         if self.solver != "lbfgs":
             self.loss_curve_: list[float] = []
             self.history_: dict[str, list[float]] = {"loss": self.loss_curve_}
@@ -227,7 +233,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         if not hasattr(self, "history_"):  # a model whose attributes were set by hand
             self.history_ = {"loss": self.loss_curve_}
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
-        context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels)
+        context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata)
         # a warm start that finds nothing better than its earlier fits did ends with its last epoch: scikit-learn's
         # record of the best one shares memory with the weights that it goes on to train
         first_fit = self.early_stopping and self.best_validation_score_ == -np.inf
@@ -243,7 +249,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                 if self._count_no_improvement(score):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
-                stop = self._epoch_ends(task)
+                stop = self._epoch_ends(task, samples)
                 if self._has_converged() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
@@ -257,7 +263,10 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             warnings.warn("Training interrupted by user.", stacklevel=5)
         if best is not None:
             self._network.restore(best)
-        context.call_on_fit_task_end(estimator=self, X=samples.X, y=samples.labels)
+        context.call_on_fit_task_end(
+            estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata,
+            reconstruction_attributes=self._snapshot,
+        )  # fmt: skip
 
     def _train_epoch(self, samples, order, edges):
         rate = float(self._optimizer.learning_rate)
@@ -284,13 +293,23 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         self._no_improvement_count = 0
         return False
 
-    def _epoch_ends(self, task):
+    def _epoch_ends(self, task, samples):
         """Tell the callbacks; returns whether one of them wants to stop."""
-        metadata = {name: values[-1] for name, values in self.history_.items() if values}
-        stop = task.call_on_fit_task_end(estimator=self, metadata=metadata)
+        stop = task.call_on_fit_task_end(
+            estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata,
+            reconstruction_attributes=self._snapshot,
+        )  # fmt: skip
         if self.epoch_callback is not None:
             stop = self.epoch_callback(self) is True or stop
         return stop
+
+    def _snapshot(self):
+        """Return what makes a copy of this model one that further training does not change."""
+        return {
+            "_network": copy.deepcopy(self._network),
+            "coefs_": [coef.copy() for coef in self.coefs_],
+            "intercepts_": [intercept.copy() for intercept in self.intercepts_],
+        }
 
     def _record_validation(self, watched, held_out, samples, chosen):
         """Measure the watched set, or its held-out rows, and the training rows; returns the watched score."""
