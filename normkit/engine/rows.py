@@ -38,9 +38,11 @@ def rows_of(X, scale=1.0):
     """Describe X, which the caller keeps alive; returns (rows, owner), `owner` is what to keep."""
     if scipy.sparse.issparse(X):
         X = X.tocsr()
-        wide = X.indices.dtype == np.int64
-        address = [a.ctypes.data for a in (X.data, X.indptr, X.indices)]
-        return Rows(address[0], _CODES[X.dtype], 0, 0, address[1], address[2], wide, float(scale)), X
+        # SciPy keeps the two in one type, but does not insist on it
+        index = np.int64 if np.int64 in (X.indices.dtype, X.indptr.dtype) else np.int32
+        owner = (X.data, X.indptr.astype(index, copy=False), X.indices.astype(index, copy=False))
+        address = [a.ctypes.data for a in owner]
+        return Rows(address[0], _CODES[X.dtype], 0, 0, address[1], address[2], index is np.int64, float(scale)), owner
     if not X.flags.aligned:
         X = np.ascontiguousarray(X)
     row_stride, column_stride = X.strides
