@@ -104,8 +104,9 @@ def matmul(small, a, b, c, lda, ldb, ldc, m, n, k, transpose_a, transpose_b):
     """
     yes, no = np.int64(116), np.int64(110)  # ord("t"), ord("n")
     rows, columns = _block(small, m, n, k, transpose_b)
-    for i in range(0, m, rows):
-        for j in range(0, n, columns):
+    # a panel of B stays in second-level cache while the rows of A pass by
+    for j in range(0, n, columns):
+        for i in range(0, m, rows):
             _gemm(
                 yes if transpose_b else no, yes if transpose_a else no, min(columns, n - j), min(rows, m - i), k,
                 b[j * ldb if transpose_b else j :], ldb, a[i if transpose_a else i * lda :], lda, c[i * ldc + j :], ldc,

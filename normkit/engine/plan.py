@@ -5,6 +5,7 @@ after its activation. All parameters stand in one vector. All activations stand 
 rows of one length: block b is rows[b] to rows[b] + sizes[b], one feature a row.
 """
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,9 @@ NORMS = {None: NONE, "batch": FEATURE, "layer": SAMPLE}
 GATHER, FORWARD, FORWARD_FINISH, OUTPUT, STORE, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE = range(9)
 
 _LINE = 64  # bytes of a cache line
+_HUGE_PAGE = 1 << 21
+_LARGE = 1 << 18
+_stagger = itertools.cycle(range(0, 16 * 4160, 4160))
 
 
 class Plan(NamedTuple):
@@ -169,10 +173,19 @@ def training_schedule(plan):
 
 
 def aligned(shape, dtype):
-    """Zeros on a 64-byte boundary: no cache line belongs to two buffers."""
+    """Zeros on a 64-byte boundary: no cache line belongs to two buffers.
+
+    Large ones begin in a huge page: NumPy asks the system for them from 4 MB, of which only what is used becomes
+    memory. A panel of a matrix product touches hundreds of small pages, more than the processor keeps addresses of.
+    """
     count = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.zeros(count + _LINE, np.uint8)
-    start = -raw.ctypes.data % _LINE
+    if count < _LARGE:
+        raw = np.zeros(count + _LINE, np.uint8)
+        start = -raw.ctypes.data % _LINE
+    else:
+        raw = np.zeros(max(count + 2 * _HUGE_PAGE, 2 * _HUGE_PAGE), np.uint8)
+        # not all at the same offset in a page, which would make them compete for the same cache sets
+        start = -raw.ctypes.data % _HUGE_PAGE + next(_stagger)
     return raw[start : start + count].view(dtype).reshape(shape)
 
 
@@ -201,7 +214,10 @@ def make_work(plan, batch_size, dtype, threads, target_width, training):
     dropout = training and bool(plan.dropout.any())
     post = dropout or bool((plan.norm * plan.after).any())
     sample = width if (plan.norm == SAMPLE).any() else 0
-    shares = [(-(-above // threads), below) for below, above in zip(sizes, sizes[1:])]
+    # the larger of a layer's two shares may have the smaller tiles; and the team may have to make do with one thread
+    shares = [
+        (count, below) for below, above in zip(sizes, sizes[1:]) for count in (above, above // threads, -(-above // threads))
+    ]
     tile = max(tile_rows(count, below) * below for count, below in shares) if training else 0
 
     def block_rows(wanted):
