@@ -69,26 +69,36 @@ class _SingleThreadedBlas:
         """Forget users, after a fork."""
         self._lock = threading.Lock()
         self._users = 0
-        self._limiter = None
+        self._before: list = []
 
     def __enter__(self) -> None:
         with self._lock:
             if self._users == 0:
-                self._limiter = _blas_controller().limit(limits=1, user_api="blas")
+                self._before = [(library, library.get_num_threads()) for library in _blas_libraries()]
+                for library, _ in self._before:
+                    _set_threads(library, 1)
             self._users += 1
 
     def __exit__(self, *unused: object) -> None:
         with self._lock:
             self._users -= 1
-            if self._users == 0 and self._limiter is not None:
-                self._limiter.restore_original_limits()
-                self._limiter = None
+            if self._users == 0:
+                for library, threads in self._before:
+                    _set_threads(library, threads)
+                self._before = []
 
 
 @functools.cache
-def _blas_controller() -> threadpoolctl.ThreadpoolController:
+def _blas_libraries() -> list:
     # looking for the loaded libraries takes a millisecond or more; the BLAS that the engine calls is loaded by now
-    return threadpoolctl.ThreadpoolController()
+    return threadpoolctl.ThreadpoolController().select(user_api="blas").lib_controllers
+
+
+def _set_threads(library, threads: int | None) -> None:
+    # threadpoolctl 3.8 lets the first thread that sets a limit set the next one, and ignores the others; fits begin
+    # and end in any thread, and the first to begin need not be the last to end
+    if threads is not None:
+        getattr(library, "_real_set_num_threads", library.set_num_threads)(threads)
 
 
 _single_threaded_blas = _SingleThreadedBlas()
