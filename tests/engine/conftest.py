@@ -1,14 +1,39 @@
+import os
+import subprocess
+import sys
+import textwrap
+
 import numpy as np
 import pytest
 
-from normkit.engine import network
 from normkit.engine.network import Network
 
 
 @pytest.fixture
 def any_size(monkeypatch):
     """Let networks of any size use the threads that they are given."""
-    monkeypatch.setattr(network, "_PARALLEL_FROM", 0)
+    monkeypatch.setattr(Network, "choose_threads", lambda self, n_threads, *sizes: n_threads or 1)
+
+
+@pytest.fixture
+def run_python(tmp_path):
+    """Run a program in a process of its own, with a time limit; returns what it printed."""
+
+    def run(code, timeout=300, **environment):
+        file = tmp_path / "program.py"
+        file.write_text(textwrap.dedent(code))
+        environment = {**os.environ, **{name: str(value) for name, value in environment.items()}}
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", str(file)],
+            env=environment,
+            timeout=timeout,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
 
 
 @pytest.fixture

@@ -181,9 +181,9 @@ def test_three_steps(norm, position, optimizer, weighted, dtype, rtol, make_netw
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("dtype, rtol", TOLERANCES)
 @pytest.mark.parametrize("norm", [None, "batch", "layer"])
-def test_wide_layers(norm, dtype, rtol, n_threads, make_network):
+def test_wide_layers(norm, dtype, rtol, n_threads, make_network, any_size):
     """Several tiles of weight gradients, several groups of rows, several blocks of a matrix product."""
-    network = make_network((700, 450, 70, 10), norm=norm, dtype=dtype)
+    network = make_network((700, 451, 70, 10), norm=norm, dtype=dtype)
     expected = NumpyNetwork(network, norm, "before")
     loss, expected_loss = train(network, expected, (129, 64), "sgd", dtype, False, n_threads)
     np.testing.assert_allclose(loss, expected_loss, rtol=rtol)
