@@ -99,10 +99,14 @@ class _Cache(FunctionCache):
             return None
 
     def save_overload(self, sig, data):
-        try:
-            super().save_overload(sig, data)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            try:
+                super().save_overload(sig, data)
+            except OSError:
+                raise
+            except Exception:  # a damaged index cannot take another entry: begin a new one
+                self.flush()
+                super().save_overload(sig, data)
 
 
 class _SlowCompilation(event.Listener):
