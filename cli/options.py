@@ -106,4 +106,4 @@ def compiling_notice(console):
     """Context that tells on a console when compilation takes longer than a second."""
     from normkit._jit import tell_when_compiling
 
-    return tell_when_compiling(lambda: console.print("Compiling, about half a minute; the machine code is kept."))
+    return tell_when_compiling(lambda: console.print("Compiling, about 25 seconds; the machine code is kept."))

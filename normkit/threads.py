@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import signal
 import threading
 from collections.abc import Iterator
 
@@ -111,3 +112,19 @@ def single_threaded_blas() -> _SingleThreadedBlas:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_single_threaded_blas.reset)
+
+
+@contextlib.contextmanager
+def deferred_interrupt() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the context, so that what it would tear apart stays together."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    pending: list[tuple] = []
+    handler = signal.signal(signal.SIGINT, lambda *arguments: pending.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if pending and callable(handler):
+        handler(*pending[-1])

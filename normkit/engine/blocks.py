@@ -12,7 +12,7 @@ import numpy as np
 from normkit._jit import leaf
 from normkit.engine.blas import matmul
 from normkit.engine.optimizers import update
-from normkit.engine.plan import FEATURE, NONE, SAMPLE, TILE
+from normkit.engine.plan import FEATURE, NONE, SAMPLE, tile_rows_compiled
 from normkit.kernels.cpu.feature_major import (
     add_to_row,
     normalize_row,
@@ -342,8 +342,7 @@ def update_weights(thread, threads, plan, settings, rate, decay, shrink, params,
         return 0.0
     fan_in, width = plan.sizes[b - 1], work.pre.shape[1]
     count = j1 - j0
-    tiles = max(1, -(-count * fan_in // TILE))
-    step = max(1, -(-count // tiles))
+    step = tile_rows_compiled(count, fan_in)
     below = work.out[plan.rows[b - 1] :]
     batch = work.batch.reshape(work.batch.size)
     small = settings.small_product

@@ -10,8 +10,10 @@ from normkit.engine.plan import (
     NONE,
     SAMPLE,
     Settings,
+    activation_codes,
     aligned,
     aligned_copy,
+    dropout_rates,
     make_plan,
     make_work,
     prediction_schedule,
@@ -64,14 +66,28 @@ class Network:
         self.sizes = [int(size) for size in sizes]
         self.dtype = np.dtype(dtype)
         self.output = output
-        self.norm_epsilon = float(norm_epsilon)
-        self.plan, length = make_plan(
-            self.sizes, activations, dropouts, normalization, position, normalize_input, self.dtype.itemsize
-        )
+        self.plan, length = make_plan(self.sizes, normalization, position, normalize_input, self.dtype.itemsize)
         self.params = aligned(length, self.dtype)
         rows = int(self.plan.rows[-1])
         self.moving_mean = np.zeros(rows, self.dtype)
         self.moving_var = np.ones(rows, self.dtype)
+        self.configure(activations, dropouts, norm_epsilon)
+
+    def configure(self, activations, dropouts, norm_epsilon):
+        """Change what leaves the parameters as they are."""
+        codes, rates = activation_codes(activations), dropout_rates(dropouts)
+        self.plan = self.plan._replace(activation=codes, dropout=rates)
+        self.norm_epsilon = float(norm_epsilon)
+
+    def take_norms(self, other):
+        """Take over gamma, beta and the moving statistics of another network, where the blocks have the same size."""
+        common = set(self.norm_blocks()) & set(other.norm_blocks())
+        for b in (b for b in common if self.sizes[b] == other.sizes[b]):
+            pairs = [(self.vector(name, b), other.vector(name, b)) for name in ("gamma", "beta")]
+            pairs += zip(self.moving(b), other.moving(b))
+            for mine, theirs in pairs:
+                if mine is not None and theirs is not None:
+                    mine[...] = theirs
 
     def __setstate__(self, state):
         self.__dict__.update(state)
@@ -172,7 +188,7 @@ class Network:
 
     def loss(self, outputs, targets, weight=None):
         """Return the weighted mean loss of outputs against targets in the engine's form."""
-        weight = np.empty(0, self.dtype) if weight is None else weight
+        weight = np.empty(0, self.dtype) if weight is None else np.require(weight, self.dtype, ["C", "W"])
         return float(losses.mean_loss(losses.CODES[self.output], outputs, targets, weight))
 
 
@@ -188,15 +204,23 @@ class Trainer:
     """
 
     def __init__(self, network, optimizer, **settings):
-        self.network = network
         self.settings = Settings(
-            True, losses.CODES[network.output], optimizer=optimizers.CODES[optimizer],
-            norm_epsilon=network.norm_epsilon, **settings,
+            True, losses.CODES[network.output], optimizer=optimizers.CODES[optimizer], **settings
         )  # fmt: skip
+        self._begin(network)
+
+    def _begin(self, network):
+        self.network = network
         self.steps = 0
+        adam = self.settings.optimizer == optimizers.CODES["adam"]
         self.first = aligned(network.params.shape, network.dtype)
-        self.second = aligned(network.params.shape if optimizer == "adam" else 0, network.dtype)
+        self.second = aligned(network.params.shape if adam else 0, network.dtype)
         self._work: tuple | None = None
+
+    def follow(self, network):
+        """Train this network from now on; the moments begin anew if it is another one."""
+        if network is not self.network:
+            self._begin(network)
 
     def __getstate__(self):
         return {**self.__dict__, "_work": None}
@@ -206,10 +230,11 @@ class Trainer:
         self.first, self.second = aligned_copy(self.first), aligned_copy(self.second)
 
     def _buffers(self, batch, threads):
-        if self._work is None or self._work[0] != (batch, threads):
-            network = self.network
+        network = self.network
+        key = batch, threads, bool(network.plan.dropout.any())
+        if self._work is None or self._work[0] != key:
             work = make_work(network.plan, batch, network.dtype, threads, network.target_width, True)
-            self._work = (batch, threads), work
+            self._work = key, work
         return self._work[1]
 
     def run(self, rows, Y, sample_weight, order, edges, n_threads=None):
@@ -220,7 +245,9 @@ class Trainer:
         """
         network = self.network
         # asked for anew: an unpickled trainer may run on another machine
-        self.settings = self.settings._replace(small_product=small_product())
+        self.settings = self.settings._replace(
+            small_product=small_product(), norm_epsilon=network.norm_epsilon, loss=losses.CODES[network.output]
+        )
         batch = int(np.diff(edges).max())
         threads = network.choose_threads(n_threads, batch, len(order))
         weights = np.empty(0, network.dtype) if sample_weight is None else sample_weight
@@ -233,7 +260,7 @@ class Trainer:
             )  # fmt: skip
         self.steps += len(edges) - 1
         total = float(work.totals[:threads, 0].sum())
-        return total if self.settings.total_weight > 0 else total / (edges[-1] - edges[0])
+        return total if self.settings.total_weight > 0 else total / int(edges[-1] - edges[0])
 
 
 def batch_edges(n_samples, batch_size, last_batch="keep"):

@@ -62,12 +62,14 @@ def update(settings, rate, decay, shrink, p, g, first, second):  # scalars and f
     elif settings.optimizer == 0:
         mu = t(settings.momentum)
         # Nesterov looks ahead with the same gradient: p += mu * v_new - lr * d, else p += v_new
+        zero, tiny = t(0), t(1e-30)
         ahead, now = (mu, lr) if settings.nesterov else (t(1), t(0))
         for i in range(n):
             w = p[i]
             squares += w * w
             d = g[i] + decay * w
             v = mu * first[i] - lr * d
+            v = v if abs(v) > tiny else zero
             first[i] = v
             p[i] = w * shrink + (ahead * v - now * d)
     else:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from normkit._jit import leaf
 from normkit.math.activations import CODES
 
 # Which values a norm averages decides where threads must meet: none, FEATURE (over the batch), SAMPLE (over features).
@@ -84,14 +85,25 @@ class Work(NamedTuple):
     tile: np.ndarray  # (threads, elements) gradient of some rows of a weight matrix
     vectors: np.ndarray  # (threads, 3, features) gradients of bias, gamma, beta
     column: np.ndarray  # (2, width) softmax
-    totals: np.ndarray  # (threads, 16) sum of losses and of squared weights of the epoch; a cache line each
+    totals: np.ndarray  # (threads, 16) sum of the losses and penalties of the epoch; a cache line or more each
 
 
-def make_plan(sizes, activations, dropouts, normalization, position, normalize_input, itemsize):
+def activation_codes(activations):
+    """Return one code a block for the names of the hidden layers' activations."""
+    names = ["identity", *activations, "identity"]
+    return np.array([CODES[name] for name in names], np.int64)
+
+
+def dropout_rates(dropouts):
+    """Return one rate a block for those of the hidden layers."""
+    return np.array([0.0, *dropouts, 0.0])
+
+
+def make_plan(sizes, normalization, position, normalize_input, itemsize):
     """Lay out a network of layer sizes (features, hidden..., outputs); returns the plan and the vector's length.
 
-    `activations` and `dropouts` have one entry a hidden layer. The output layer has neither norm nor activation:
-    its output function belongs to the loss.
+    The hidden layers' activations are the identity and their dropout rates zero until they are set. The output layer
+    has neither norm nor activation: its output function belongs to the loss.
     """
     blocks = len(sizes)
     code = NORMS[normalization]
@@ -114,12 +126,11 @@ def make_plan(sizes, activations, dropouts, normalization, position, normalize_i
                 length += -(-count // line) * line
         starts.append(rows)
         rows += size if b > 0 or norm[0] != NONE else 0
-    names = [CODES["identity"], *(CODES[name] for name in activations), CODES["identity"]]
     after = [position == "after" and b > 0 for b in range(blocks)]
-    integers = [
-        np.array(values, np.int64) for values in (sizes, names, norm, after, *columns.values(), [*starts, rows])
-    ]
-    return Plan._make([*integers, np.array([0.0, *dropouts, 0.0])]), length
+    plain = ["identity"] * (blocks - 2)
+    integers = (sizes, activation_codes(plain), norm, after, *columns.values(), [*starts, rows])
+    arrays = [np.array(values, np.int64) for values in integers]
+    return Plan._make([*arrays, dropout_rates([0.0] * (blocks - 2))]), length
 
 
 def _blocks(plan):
@@ -206,6 +217,9 @@ def tile_rows(rows, fan_in):
     return max(1, -(-rows // tiles))
 
 
+tile_rows_compiled = leaf(tile_rows)
+
+
 def make_work(plan, batch_size, dtype, threads, target_width, training):
     """Allocate the buffers for batches of up to batch_size samples."""
     rows, blocks, sizes = int(plan.rows[-1]), len(plan.sizes), [int(size) for size in plan.sizes]
@@ -216,7 +230,9 @@ def make_work(plan, batch_size, dtype, threads, target_width, training):
     sample = width if (plan.norm == SAMPLE).any() else 0
     # the larger of a layer's two shares may have the smaller tiles; and the team may have to make do with one thread
     shares = [
-        (count, below) for below, above in zip(sizes, sizes[1:]) for count in (above, above // threads, -(-above // threads))
+        (count, below)
+        for below, above in zip(sizes, sizes[1:])
+        for count in (above, above // threads, -(-above // threads))
     ]
     tile = max(tile_rows(count, below) * below for count, below in shares) if training else 0
 

@@ -40,11 +40,11 @@ def rows_of(X, scale=1.0):
         X = X.tocsr()
         # SciPy keeps the two in one type, but does not insist on it
         index = np.int64 if np.int64 in (X.indices.dtype, X.indptr.dtype) else np.int32
-        owner = (X.data, X.indptr.astype(index, copy=False), X.indices.astype(index, copy=False))
+        arrays = ((X.data, X.dtype), (X.indptr, index), (X.indices, index))
+        owner = [np.require(array, dtype, ("C", "A")) for array, dtype in arrays]
         address = [a.ctypes.data for a in owner]
         return Rows(address[0], _CODES[X.dtype], 0, 0, address[1], address[2], index is np.int64, float(scale)), owner
-    if not X.flags.aligned:
-        X = np.ascontiguousarray(X)
+    X = np.require(X, None, ["A"])
     row_stride, column_stride = X.strides
     return Rows(X.ctypes.data, _CODES[X.dtype], row_stride, column_stride, 0, 0, False, float(scale)), X
 

@@ -21,6 +21,12 @@ from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._network import NetworkMLP
 from normkit.estimators._parameters import activations_of, per_layer
 from normkit.estimators._samples import Samples
+from normkit.threads import deferred_interrupt
+
+# rows whose outputs are held at a time when a set is measured
+_EVALUATED = 16384
+# what scikit-learn's callbacks need to be taken down after a fit that failed
+_OF_CALLBACKS = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
 class FittingMLP(CallbackSupportMixin, NetworkMLP):
@@ -40,20 +46,29 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             return self._fit_quietly(X, y, sample_weight, incremental, validation_data)
 
     def _fit_quietly(self, X, y, sample_weight, incremental, validation_data):
-        hidden = self._hidden_sizes()
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        before = dict(self.__dict__)
+        try:
+            return self._fit_checked(X, y, sample_weight, incremental, validation_data, first_pass)
+        except Exception:
+            if first_pass:  # an earlier model stays, and nothing is left half-initialized
+                kept = {name: value for name, value in self.__dict__.items() if name in _OF_CALLBACKS}
+                self.__dict__ = {**before, **kept}
+            raise
+
+    def _fit_checked(self, X, y, sample_weight, incremental, validation_data, first_pass):
+        hidden = self._hidden_sizes()
         X, labels = self._check_targets(X, y, incremental, reset=first_pass)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
-        metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        sample_weight = self._with_class_weight(labels, sample_weight, incremental)
+        weight = self._with_class_weight(labels, sample_weight, incremental)
         targets = self._encode(labels)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         if first_pass:
             self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
         self._check_network(sizes)
-        samples = Samples(self, X, labels, targets, sample_weight, metadata)
+        samples = Samples(self, X, labels, targets, weight, sample_weight)
         if self.solver == "lbfgs":
             self._check_lbfgs(validation_data)
             fit_lbfgs(self, samples)
@@ -85,19 +100,34 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         intercepts = self._given_or("intercepts_init", intercepts, [(size,) for size in sizes[1:]])
         self.coefs_ = [np.asarray(coef, dtype) for coef in coefs]
         self.intercepts_ = [np.asarray(intercept, dtype) for intercept in intercepts]
-        try:
-            self._link()
-        except ValueError:  # a fit that fails leaves no half-initialized model
-            del self.coefs_, self.intercepts_
-            raise
+        self._link()
+        self._check_biases()
+        for record in ("loss_curve_", "history_", "validation_scores_", "best_validation_score_", "best_loss_"):
+            self.__dict__.pop(record, None)
         if self.solver != "lbfgs":
-            self.loss_curve_: list[float] = []
-            self.history_: dict[str, list[float]] = {"loss": self.loss_curve_}
-            self._no_improvement_count = 0
-            early = self.early_stopping
-            self.validation_scores_: Any = [] if early else None
-            self.best_validation_score_: Any = -np.inf if early else None
-            self.best_loss_ = None if early else np.inf
+            self._start_records()
+
+    def _check_biases(self):
+        """Refuse initial biases of layers that have none, instead of ignoring them."""
+        for b, intercept in enumerate(self.intercepts_init or [], start=1):
+            if self._network.vector("bias", b) is None and np.any(intercept):
+                raise ValueError(
+                    f"intercepts_init[{b - 1}] must be zero: a norm follows the layer directly, so that it has no bias"
+                )
+
+    def _start_records(self):
+        """Begin the records of training that are not there; a warm start goes on with them."""
+        state = self.__dict__
+        self.loss_curve_: list[float] = state.get("loss_curve_", [])
+        self.history_: dict[str, list[float]] = state.get("history_", {"loss": self.loss_curve_})
+        self._no_improvement_count = state.get("_no_improvement_count", 0)
+        early = self.early_stopping
+        scores, best = state.get("validation_scores_"), state.get("best_validation_score_")
+        self.validation_scores_: Any = ([] if scores is None else scores) if early else scores
+        self.best_validation_score_: Any = (-np.inf if best is None else best) if early else best
+        self.best_loss_ = state.get("best_loss_", None if early else np.inf)
+        if self.best_loss_ is None and not early:
+            self.best_loss_ = np.inf
 
     def _draw(self, fan_in, fan_out, activation):
         if self.kernel_initializer != "sklearn":
@@ -138,29 +168,35 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         """scikit-learn's name for the loss and gradient of all samples; its buffers are not needed."""
         self._link()
         targets = y.argmax(axis=1) if self.out_activation_ == "softmax" else y
-        return Objective(self, Samples(self, X, y, targets.reshape(len(y), -1), sample_weight))(packed_coef_inter)
+        return Objective(self, Samples(self, X, y, targets.reshape(len(y), -1), sample_weight, None))(packed_coef_inter)
 
     def _check_validation_data(self, validation_data):
         if validation_data is None:
             return None
         if not isinstance(validation_data, tuple) or len(validation_data) not in (2, 3):
-            raise ValueError("validation_data must be a tuple (X, y) or (X, y, sample_weight)")
+            got = f"a tuple of {len(validation_data)}" if isinstance(validation_data, tuple) else type(validation_data)
+            raise ValueError(f"validation_data must be a tuple (X, y) or (X, y, sample_weight), got {got}")
         X, y, *weights = validation_data
         X = self._check_rows(X)
         labels = self._check_labels(y, X)
         weight = _check_sample_weight(weights[0], X) if weights else None
-        return Samples(self, X, labels, self._encode(labels), weight)
+        return Samples(self, X, labels, self._encode(labels), None, weight)
+
+    def _current_settings(self):
+        """Settings that `set_params` may change between epochs; scikit-learn freezes the others with the optimizer."""
+        return {
+            "alpha": float(self.alpha), "decoupled_decay": float(self.decoupled_weight_decay),
+            "norm_momentum": float(self.norm_momentum), "train_gamma": bool(self.norm_scale),
+            "train_beta": bool(self.norm_center), "learning_rate": float(self._optimizer.learning_rate),
+        }  # fmt: skip
 
     def _settings(self, steps_per_epoch):
         total = self.max_iter * steps_per_epoch if self.learning_rate_decay == "cosine" else 0
         # drawn only where needed: without dropout the draws are scikit-learn's
         seed = int(self._random_state.randint(2**31 - 1)) if self._network.plan.dropout.any() else 0
         return {
-            "learning_rate": float(self.learning_rate_init), "momentum": float(self.momentum),
-            "nesterov": bool(self.nesterovs_momentum), "beta_1": float(self.beta_1), "beta_2": float(self.beta_2),
-            "epsilon": float(self.epsilon), "alpha": float(self.alpha),
-            "decoupled_decay": float(self.decoupled_weight_decay), "norm_momentum": float(self.norm_momentum),
-            "train_gamma": bool(self.norm_scale), "train_beta": bool(self.norm_center), "seed": seed,
+            **self._current_settings(), "momentum": float(self.momentum), "nesterov": bool(self.nesterovs_momentum),
+            "beta_1": float(self.beta_1), "beta_2": float(self.beta_2), "epsilon": float(self.epsilon), "seed": seed,
             "warmup_steps": float(self.warmup_epochs * steps_per_epoch), "cosine_steps": float(total),
         }  # fmt: skip
 
@@ -230,8 +266,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             self._start_optimizer(len(edges) - 1)
         order = np.arange(len(chosen))
         epochs = 1 if incremental else self.max_iter
-        if not hasattr(self, "history_"):  # a model whose attributes were set by hand
-            self.history_ = {"loss": self.loss_curve_}
+        self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
         context.call_on_fit_task_begin(estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata)
         # a warm start that finds nothing better than its earlier fits did ends with its last epoch: scikit-learn's
@@ -244,7 +279,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                 task = context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self)
                 if self.shuffle:
                     order = shuffle(order, random_state=self._random_state)
-                self._train_epoch(samples, chosen[order], edges)
+                self._train_epoch(samples, order if held_out is None else chosen[order], edges)
                 score = None if watched is None else self._record_validation(watched, held_out, samples, chosen)
                 if self._count_no_improvement(score):
                     best = self._network.state()
@@ -261,7 +296,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                     )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=5)
-        if best is not None:
+        if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         context.call_on_fit_task_end(
             estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata,
@@ -269,14 +304,16 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         )  # fmt: skip
 
     def _train_epoch(self, samples, order, edges):
-        rate = float(self._optimizer.learning_rate)
-        self._trainer.settings = self._trainer.settings._replace(learning_rate=rate)
-        self.loss_ = self._trainer.run(
-            samples.rows, samples.targets, samples.weight, order, edges, self.n_threads
-        )  # fmt: skip
-        self.n_iter_ += 1
-        self.t_ += len(order)
-        self.loss_curve_.append(self.loss_)
+        # a callback may have changed parameters or weights
+        self._trainer.follow(self._link())
+        self._trainer.settings = self._trainer.settings._replace(**self._current_settings())
+        with deferred_interrupt():
+            self.loss_ = self._trainer.run(
+                samples.rows, samples.targets, samples.weight, order, edges, self.n_threads
+            )  # fmt: skip
+            self.n_iter_ += 1
+            self.t_ += len(order)
+            self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
@@ -300,7 +337,8 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             reconstruction_attributes=self._snapshot,
         )  # fmt: skip
         if self.epoch_callback is not None:
-            stop = self.epoch_callback(self) is True or stop
+            answer = self.epoch_callback(self)
+            stop = stop or (isinstance(answer, (bool, np.bool_)) and bool(answer))
         return stop
 
     def _snapshot(self):
@@ -324,14 +362,22 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
 
     def _evaluate(self, samples, indices):
         """Return (loss without penalty, score) on some rows; NaN where the model predicts no finite numbers."""
-        outputs = self._network.predict(samples.rows, indices, self.n_threads)
-        if not np.isfinite(outputs).all():
-            return float("nan"), float("nan")
-        weight = samples.weight_of(indices)
-        loss = self._network.loss(outputs, samples.targets[indices], weight)
+        predicted, total, total_weight = [], 0.0, 0.0
+        for start in range(0, len(indices), _EVALUATED):  # the outputs of all rows may be larger than X
+            part = indices[start : start + _EVALUATED]
+            outputs = self._network.predict(samples.rows, part, self.n_threads)
+            if not np.isfinite(outputs).all():
+                return float("nan"), float("nan")
+            weight = samples.sample_weight_of(part)
+            share = float(len(part) if weight is None else weight.sum())
+            if share > 0:
+                total += share * self._network.loss(outputs, samples.targets[part], weight)
+                total_weight += share
+            predicted.append(self._decode(outputs))
         score = accuracy_score if is_classifier(self) else r2_score
-        truth, predicted = samples.labels[indices], self._decode(outputs)
-        return loss, float(score(truth, predicted, sample_weight=weight))
+        truth, weight = samples.labels[indices], samples.sample_weight_of(indices)
+        value = score(truth, np.concatenate(predicted), sample_weight=weight)
+        return total / total_weight if total_weight else float("nan"), float(value)
 
     def _count_no_improvement(self, score):
         """scikit-learn's rule: count the epochs without an improvement of more than tol.

@@ -1,5 +1,7 @@
 """What a fitted estimator holds: the network, and scikit-learn's attributes as views of it."""
 
+import operator
+
 import numpy as np
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -11,7 +13,7 @@ from normkit.estimators._parameters import activations_of, dropouts_of
 from normkit.estimators.norm_layer import NormLayer
 from normkit.estimators.summary import format_summary
 
-_VIEWS = ("coefs_", "intercepts_", "norm_layers_", "_linked_intercepts")
+_VIEWS = ("coefs_", "intercepts_", "norm_layers_", "_linked")
 
 
 class NetworkMLP(BaseMultilayerPerceptron):
@@ -22,39 +24,44 @@ class NetworkMLP(BaseMultilayerPerceptron):
     norm_layers_: list[NormLayer]
     _network: Network
     _network_signature: dict
-    _linked_intercepts: list[np.ndarray]
+    _linked: list[np.ndarray]
 
     def _signature(self):
-        """Everything that makes another network necessary."""
+        """Everything that lays out another network."""
         sizes = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
-        layers = len(sizes) - 2
         return {
             "sizes": sizes, "dtype": np.dtype(self.coefs_[0].dtype), "output": self.out_activation_,
-            "activations": activations_of(self, layers), "dropouts": dropouts_of(self, layers),
             "normalization": self.normalization, "position": self.norm_position,
-            "normalize_input": bool(self.normalize_input), "norm_epsilon": float(self.norm_epsilon),
+            "normalize_input": bool(self.normalize_input),
         }  # fmt: skip
 
     def _link(self):
-        """Make the network hold what coefs_ and intercepts_ say, and these two views of the network.
+        """Make the network follow the parameters, coefs_ and intercepts_, and make these two views of the network.
 
-        They may have been replaced by hand, as scikit-learn's users do; the network then takes them over.
+        Any of them may have been replaced by hand since the last time, as scikit-learn's users do. The network then
+        takes them over and keeps its norms.
         """
-        network = getattr(self, "_network", None)
+        old = getattr(self, "_network", None)
         signature = self._signature()
-        if network is None or self._network_signature != signature:
-            self._network_signature = signature
-            self._network = network = self._new_network(signature)
-        elif all(coef.base is network.params.base for coef in self.coefs_) and all(
-            mine is known for mine, known in zip(self.intercepts_, self._linked_intercepts)
-        ):
-            return network
-        network.set_dense(self.coefs_, self.intercepts_)
+        layers = len(signature["sizes"]) - 2
+        settings = activations_of(self, layers), dropouts_of(self, layers), float(self.norm_epsilon)
+        if old is not None and self._network_signature == signature:
+            old.configure(*settings)
+            given = [*self.coefs_, *self.intercepts_]
+            if len(given) == len(self._linked) and all(mine is known for mine, known in zip(given, self._linked)):
+                return old
+            network = old
+        else:
+            network = self._new_network(signature, settings)
+            if old is not None:
+                network.take_norms(old)
+        network.set_dense([np.array(coef) for coef in self.coefs_], [np.array(bias) for bias in self.intercepts_])
+        self._network_signature, self._network = signature, network
         self._show_views()
         return network
 
-    def _new_network(self, signature):
-        network = Network(**signature)
+    def _new_network(self, signature, settings):
+        network = Network(**signature, activations=settings[0], dropouts=settings[1], norm_epsilon=settings[2])
         for b in network.norm_blocks():
             size = network.sizes[b]
             for values, name in (
@@ -65,6 +72,8 @@ class NetworkMLP(BaseMultilayerPerceptron):
             ):
                 if values is not None:
                     values[...] = initializers.vector(getattr(self, name), size, name)
+                    if name == "norm_moving_variance_initializer" and values.min() < 0:
+                        raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}")
             if not self.norm_scale:
                 network.vector("gamma", b)[...] = 1
             if not self.norm_center:
@@ -79,7 +88,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         self.intercepts_ = [
             np.zeros(network.sizes[b], network.dtype) if bias is None else bias for b, bias in zip(layers, biases)
         ]
-        self._linked_intercepts = list(self.intercepts_)
+        self._linked = [*self.coefs_, *self.intercepts_]
         self.norm_layers_ = []
         for i, b in enumerate(network.norm_blocks()):
             kind = "LayerNormalization" if network.is_layer_norm(b) else "BatchNormalization"
@@ -92,11 +101,8 @@ class NetworkMLP(BaseMultilayerPerceptron):
         state = super().__getstate__()
         if "_network" not in state:
             return state
-        self._link()
-        return {name: value for name, value in self._state_of(state).items() if name not in _VIEWS}
-
-    def _state_of(self, state):
-        return {**state, "_network": self._network}
+        network = self._link()
+        return {**{name: value for name, value in state.items() if name not in _VIEWS}, "_network": network}
 
     def __setstate__(self, state):
         super().__setstate__(state)
@@ -118,7 +124,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         return self._outputs(self._check_rows(X) if check_input else X)
 
     def hidden_activations(self, X, layer):
-        """Return the outputs of a hidden layer: after norm, activation and, in this order or the other, no dropout.
+        """Return the outputs of a hidden layer, norm and activation included.
 
         Parameters
         ----------
@@ -138,8 +144,9 @@ class NetworkMLP(BaseMultilayerPerceptron):
         """
         check_is_fitted(self)
         hidden = self.n_layers_ - 2
+        layer = operator.index(layer)
         if not -hidden <= layer < hidden:
-            raise ValueError(f"layer must be between {-hidden} and {hidden - 1}, got {layer}")
+            raise ValueError(f"layer must be the index of one of the {hidden} hidden layers, got {layer}")
         return self._outputs(self._check_rows(X), layer % hidden + 1)
 
     def summary(self, file=None):

@@ -49,7 +49,7 @@ def set_parameters(model, parameters):
 
 def per_layer(value: Any, layers: int, name: str) -> list:
     """Return a list with one entry a hidden layer from a value for all of them or from such a list."""
-    if isinstance(value, str) or not hasattr(value, "__len__"):
+    if isinstance(value, str) or np.ndim(value) == 0:
         return [value] * layers
     if len(value) != layers:
         raise ValueError(f"{name} must be one value or one per hidden layer ({layers}), got {len(value)} of them")
@@ -60,14 +60,14 @@ def activations_of(model, layers):
     """Return the name of each hidden layer's activation."""
     names = per_layer(model.activation, layers, "activation")
     for name in names:
-        if name not in ACTIVATIONS:
+        if not isinstance(name, str) or name not in ACTIVATIONS:
             raise ValueError(f"activation must be among {', '.join(ACTIVATIONS)}, got {name!r}")
     return names
 
 
 def dropouts_of(model, layers):
     """Return the dropout rate of each hidden layer."""
-    rates = [float(rate) for rate in per_layer(model.dropout, layers, "dropout")]
-    if not all(0 <= rate < 1 for rate in rates):
-        raise ValueError(f"dropout must be in [0, 1), got {model.dropout!r}")
-    return rates
+    rates = per_layer(model.dropout, layers, "dropout")
+    if not all(isinstance(rate, Real) and 0 <= float(rate) < 1 for rate in rates):
+        raise ValueError(f"dropout must be a number in [0, 1), or one per hidden layer, got {model.dropout!r}")
+    return [float(rate) for rate in rates]

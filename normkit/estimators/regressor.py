@@ -49,7 +49,7 @@ class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
         First values of the weights. "sklearn" draws scikit-learn's numbers, biases included; with the others
         biases start at zero.
     coefs_init, intercepts_init : list of array-like, default=None
-        First values of `coefs_` and `intercepts_` instead of drawn ones.
+        First values of `coefs_` and `intercepts_` instead of drawn ones. A layer without bias takes zeros.
     decoupled_weight_decay : float, default=0.0
         Each step takes ``learning rate * decoupled_weight_decay`` of every weight (AdamW, Loshchilov and Hutter
         2019), biases and norms excepted. `alpha` is the L2 penalty, which goes through the optimizer.
@@ -68,7 +68,8 @@ class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
         Called with the model after each epoch; training stops when it returns True. `set_callbacks` takes
         scikit-learn's callbacks.
     n_threads : int, default=None
-        Threads to train with. None: the cores this process may use, where the step is large enough for that.
+        Threads to train with, at most: a network or batch too small to gain uses one. None: the cores this process
+        may use.
 
     Attributes
     ----------
