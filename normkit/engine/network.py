@@ -91,9 +91,10 @@ class Network:
 
     def __setstate__(self, state):
         self.__dict__.update(state)
-        # unpickled arrays lie anywhere, also in a read-only file
+        # unpickled arrays lie anywhere, also in a read-only file: a type of its own to the compiler
         for name in ("params", "moving_mean", "moving_var"):
             setattr(self, name, aligned_copy(getattr(self, name)))
+        self.plan = type(self.plan)(*(np.array(values) for values in self.plan))
 
     @property
     def target_width(self):
