@@ -2,9 +2,12 @@
 
 import json
 
+import joblib
+import numpy as np
 import pytest
 
-from normkit import _jit
+from normkit import MLPRegressor, _jit
+from normkit.engine.epoch import run_batches
 
 # fits in both precisions, with every kind of sum in them; what comes out as exact text
 FITS = """
@@ -108,3 +111,18 @@ def test_importing_compiles_nothing(run_python):
 def test_folder_depends_on_what_is_compiled():
     folder = _jit.cache_directory()
     assert _jit._source_digest() in folder and len(_jit._source_digest()) == 16
+
+
+def test_read_only_arrays_need_no_other_code(tmp_path):
+    """What joblib gives its workers, and what it loads from a file without reading it."""
+    X, y = np.random.default_rng(0).normal(size=(50, 4)), np.arange(50.0)
+    fit = {"hidden_layer_sizes": (5,), "normalization": "batch", "max_iter": 1}
+    model = MLPRegressor(**fit).fit(X, y, np.ones(50))
+    known = list(run_batches.signatures)
+    joblib.dump((X, y, np.ones(50), model), tmp_path / "file")
+    X, y, weight, loaded = joblib.load(tmp_path / "file", mmap_mode="r")
+    assert not y.flags.writeable and not weight.flags.writeable
+    MLPRegressor(**fit).fit(X, y, weight)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+    loaded.partial_fit(X, y)
+    assert run_batches.signatures == known
