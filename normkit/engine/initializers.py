@@ -41,9 +41,7 @@ def vector(initializer, size, name):
         return np.full(size, 1.0 if initializer == "ones" else 0.0)
     values = np.asarray(initializer, dtype=np.float64)
     if values.shape not in ((), (size,)):
-        raise ValueError(
-            f"{name} must have the shape of every normalized layer, got {values.shape} for one of {size} units"
-        )
+        raise ValueError(f"{name} must have shape ({size},) for a layer of {size} units, got {values.shape}")
     if not np.isfinite(values).all():
         raise ValueError(f"{name} must be finite, got {initializer!r}")
     return np.full(size, values)

@@ -146,7 +146,8 @@ class NetworkMLP(BaseMultilayerPerceptron):
         hidden = self.n_layers_ - 2
         layer = operator.index(layer)
         if not -hidden <= layer < hidden:
-            raise ValueError(f"layer must be the index of one of the {hidden} hidden layers, got {layer}")
+            layers = f"between {-hidden} and {hidden - 1}" if hidden else "of a model with hidden layers"
+            raise ValueError(f"layer must be {layers}, got {layer}")
         return self._outputs(self._check_rows(X), layer % hidden + 1)
 
     def summary(self, file=None):
