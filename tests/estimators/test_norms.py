@@ -180,8 +180,8 @@ def test_initializers(blobs):
 @pytest.mark.parametrize(
     "value, message",
     [
-        ([1.0, 2.0], r"shape.*got \(2,\) for one of 8 units"),
-        (np.ones((8, 1)), r"shape.*got \(8, 1\)"),
+        ([1.0, 2.0], r"must have shape \(8,\) for a layer of 8 units, got \(2,\)"),
+        (np.ones((8, 1)), r"must have shape \(8,\)"),
         (np.nan, "must be finite"),
         ("twos", "must be"),
     ],
