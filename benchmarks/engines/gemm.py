@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import threadpoolctl
 
-from normkit.engine.blas import matmul
+from normkit.engine.blas import matmul, small_product
 
 # columns of a product C (m, n) = op(A) op(B): arguments of `matmul` after the three arrays
 LDA, LDB, LDC, M, N, K, TRANSPOSE_A, TRANSPOSE_B = range(8)
@@ -29,30 +29,30 @@ def products(sizes, batch):
 
 
 @numba.njit
-def _slice(p, i, thread, threads, a, b, c):
+def _slice(small, p, i, thread, threads, a, b, c):
     """One thread's rows of product i."""
     m0, m1 = p[i, M] * thread // threads, p[i, M] * (thread + 1) // threads
     if m1 > m0:
         start = m0 if p[i, TRANSPOSE_A] else m0 * p[i, LDA]
         matmul(
-            a[start:], b, c[m0 * p[i, LDC] :], p[i, LDA], p[i, LDB], p[i, LDC], m1 - m0, p[i, N], p[i, K],
+            small, a[start:], b, c[m0 * p[i, LDC] :], p[i, LDA], p[i, LDB], p[i, LDC], m1 - m0, p[i, N], p[i, K],
             p[i, TRANSPOSE_A] == 1, p[i, TRANSPOSE_B] == 1,
         )  # fmt: skip
 
 
 @numba.njit(parallel=True)
-def _team_steps(p, steps, threads, arrays):
+def _team_steps(small, p, steps, threads, arrays):
     for thread in numba.prange(threads):
         for _ in range(steps):
             for i in range(p.shape[0]):
-                _slice(p, i, thread, threads, arrays[3 * i], arrays[3 * i + 1], arrays[3 * i + 2])
+                _slice(small, p, i, thread, threads, arrays[3 * i], arrays[3 * i + 1], arrays[3 * i + 2])
 
 
 @numba.njit
 def _blas_steps(p, steps, arrays):
     for _ in range(steps):
         for i in range(p.shape[0]):
-            _slice(p, i, 0, 1, arrays[3 * i], arrays[3 * i + 1], arrays[3 * i + 2])
+            _slice(0, p, i, 0, 1, arrays[3 * i], arrays[3 * i + 1], arrays[3 * i + 2])
 
 
 class Engine:
@@ -78,7 +78,7 @@ class Engine:
     def run(self, order):
         """Multiply, as often as the order has batches."""
         if self.team:
-            _team_steps(self.products, len(order), self.problem.threads, self.arrays)
+            _team_steps(small_product(), self.products, len(order), self.problem.threads, self.arrays)
         else:
             _blas_steps(self.products, len(order), self.arrays)
 
