@@ -45,8 +45,7 @@ class Case:
         self.name = (rows, dtype, "random" if shuffled else "in order")
         self.shuffled, self.batch_size, self.steps = shuffled, batch_size, steps
         self.problem = problem = Problem(SIZES, threads)
-        # copy-on-write: a read-only array would be another type to the compiler
-        problem.X = np.memmap(path, dtype, "c", shape=(rows, SIZES[0]))
+        problem.X = np.memmap(path, dtype, "r", shape=(rows, SIZES[0]))
         problem.y = np.random.default_rng(1).integers(0, SIZES[-1], rows)
         self.engine = Engine(problem, "batch")
         self.engine.prepare(batch_size)

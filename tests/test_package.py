@@ -22,9 +22,7 @@ SOURCES = ["pyproject.toml", "README.md", "LICENSE", "normkit", "cli"]
 
 def run(*command, **options):
     """Run a command and return its standard output; on failure show what it said."""
-    done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=300, **options
-    )
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=300, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 

@@ -12,7 +12,8 @@ def estimator(problem, normalization, **parameters):
         tuple(problem.sizes[1:-1]), activation="elu", solver="adam", alpha=0.0, normalization=normalization,
         norm_position="before", norm_momentum=problem.norm_momentum, norm_epsilon=problem.norm_epsilon,
         kernel_initializer="he_normal", learning_rate_init=problem.learning_rate, beta_1=problem.beta_1,
-        beta_2=problem.beta_2, epsilon=problem.adam_epsilon, n_threads=problem.threads, **parameters,
+        beta_2=problem.beta_2, epsilon=problem.adam_epsilon, n_threads=problem.threads, dtype="float32",
+        **parameters,
     )  # fmt: skip
 
 

@@ -42,9 +42,7 @@ def test_forward(shape, axis, dtype, rtol, path):
     x, _, gamma, beta = data(shape, axis, dtype)
     y, mean, rstd = batch_norm(x, gamma, beta, axis=axis, epsilon=0.1, return_stats=True)
     assert y.dtype == dtype and mean.dtype == rstd.dtype == np.float64
-    np.testing.assert_allclose(
-        y, reference.batch_norm(*wide(x), gamma, beta, axis, 0.1), rtol=rtol, atol=1e-12
-    )
+    np.testing.assert_allclose(y, reference.batch_norm(*wide(x), gamma, beta, axis, 0.1), rtol=rtol, atol=1e-12)
     axes = reference.other_axes(x.ndim, (axis % x.ndim,))
     expected_mean, expected_rstd = reference.statistics(*wide(x), axes, 0.1)
     np.testing.assert_allclose(mean, expected_mean.ravel(), rtol=1e-13, atol=1e-13)

@@ -46,9 +46,7 @@ def test_forward(shape, axis, dtype, rtol, path):
     axes = axes_of(shape, axis)
     y, mean, rstd = layer_norm(x, gamma, beta, axis=axis, epsilon=0.1, return_stats=True)
     assert y.dtype == dtype and mean.dtype == rstd.dtype == np.float64
-    np.testing.assert_allclose(
-        y, reference.layer_norm(*wide(x), gamma, beta, axes, 0.1), rtol=rtol, atol=1e-12
-    )
+    np.testing.assert_allclose(y, reference.layer_norm(*wide(x), gamma, beta, axes, 0.1), rtol=rtol, atol=1e-12)
     kept = tuple(shape[i] for i in reference.other_axes(x.ndim, axes))
     assert mean.shape == rstd.shape == kept
     expected_mean, expected_rstd = reference.statistics(*wide(x), axes, 0.1)

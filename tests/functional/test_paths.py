@@ -31,9 +31,7 @@ def compare(shape, axis, dtype, seed=0):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(
-    "shape, axis", [((7, 3), 1), ((1000, 33), 1), ((9, 5, 64), 1), ((2, 3, 4, 5), 1), ((37,), 0)]
-)
+@pytest.mark.parametrize("shape, axis", [((7, 3), 1), ((1000, 33), 1), ((9, 5, 64), 1), ((2, 3, 4, 5), 1), ((37,), 0)])
 def test_serial_is_parallel(shape, axis, dtype):
     compare(shape, axis, dtype)
 
