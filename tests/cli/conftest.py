@@ -37,3 +37,9 @@ def table(tmp_path):
     lines = [f"{a:.3f},{b:.3f},{'yes' if label else 'no'},{c:.3f}" for (a, b, c), label in zip(X, y)]
     (tmp_path / "table.csv").write_text("\n".join(["a,b,kind,c", *lines]) + "\n")
     return tmp_path / "table.csv"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled():
+    """Compile before any test: the first command to do so says it on stderr."""
+    subprocess.run([sys.executable, "-m", "normkit", "warmup"], check=True, capture_output=True, timeout=600)
