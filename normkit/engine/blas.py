@@ -30,22 +30,7 @@ def _gemm(context, transpose_a, transpose_b, m, n, k, a, lda, b, ldb, c, ldc):
         trans_a, trans_b, m, n, k, _, lda, _, ldb, _, ldc = arguments
         char, size = ir.IntType(8), ir.IntType(64)
         pointer = char.as_pointer()
-        kinds = [
-            char,
-            char,
-            char,
-            size,
-            size,
-            size,
-            pointer,
-            pointer,
-            size,
-            pointer,
-            size,
-            pointer,
-            pointer,
-            size,
-        ]
+        kinds = [char] * 3 + [size] * 3 + [pointer, pointer, size, pointer, size, pointer, pointer, size]
         function = cgutils.get_or_insert_function(
             builder.module, ir.FunctionType(ir.IntType(32), kinds), "numba_xxgemm"
         )
