@@ -2,35 +2,54 @@
 
 import copy
 import warnings
-from typing import Any
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import _fit_context, is_classifier
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from sklearn.utils import check_array, check_random_state, shuffle
+from sklearn.utils import check_array, check_random_state, column_or_1d, shuffle
 from sklearn.utils.validation import _check_sample_weight
 
 from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import Trainer, batch_edges
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
-from normkit.estimators._network import NetworkMLP
+from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, per_layer
 from normkit.estimators._samples import Samples
 from normkit.threads import deferred_interrupt
 
-# rows whose outputs are held at a time when a set is measured
-_EVALUATED = 16384
 # what scikit-learn's callbacks need to be taken down after a fit that failed
 _OF_CALLBACKS = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 
-class FittingMLP(CallbackSupportMixin, NetworkMLP):
+class FittingMLP(CallbackSupportMixin, MonitoringMLP):
     """Mixin with `fit` and its parts. A subclass validates targets: `_check_targets`, `_encode`, `_decode`."""
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, validation_data=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32, float64 or uint8, in any layout, also memory-mapped: rows are read where they lie. Other types
+            are converted.
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+            Targets.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the samples in the loss.
+        validation_data : tuple (X, y) or (X, y, sample_weight), default=None
+            Measured after each epoch, see `history_`. With ``early_stopping=True`` it takes the place of the
+            rows that would be held out.
+
+        Returns
+        -------
+        self : object
+        """
+        return self._fit(X, y, sample_weight, validation_data=validation_data)
 
     def _hidden_sizes(self):
         sizes = self.hidden_layer_sizes
@@ -81,6 +100,10 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             )
         return self
 
+    @staticmethod
+    def _column(y):
+        return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
+
     def _with_class_weight(self, labels, sample_weight, incremental):
         return sample_weight
 
@@ -115,20 +138,6 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
                     f"intercepts_init[{b - 1}] must be zero: a norm follows the layer directly, so that it has no bias"
                 )
 
-    def _start_records(self):
-        """Begin the records of training that are not there; a warm start goes on with them."""
-        state = self.__dict__
-        self.loss_curve_: list[float] = state.get("loss_curve_", [])
-        self.history_: dict[str, list[float]] = state.get("history_", {"loss": self.loss_curve_})
-        self._no_improvement_count = state.get("_no_improvement_count", 0)
-        early = self.early_stopping
-        scores, best = state.get("validation_scores_"), state.get("best_validation_score_")
-        self.validation_scores_: Any = ([] if scores is None else scores) if early else scores
-        self.best_validation_score_: Any = (-np.inf if best is None else best) if early else best
-        self.best_loss_ = state.get("best_loss_", None if early else np.inf)
-        if self.best_loss_ is None and not early:
-            self.best_loss_ = np.inf
-
     def _draw(self, fan_in, fan_out, activation):
         if self.kernel_initializer != "sklearn":
             coef = initializers.kernel(self.kernel_initializer, fan_in, fan_out, self._random_state)
@@ -148,7 +157,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         return [check_array(array, ensure_2d=False, input_name=name) for array in given]
 
     def _check_network(self, sizes):
-        given = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
+        given = self._signature()["sizes"]
         if given != sizes:
             raise ValueError(
                 f"the model has layers of sizes {given}, but hidden_layer_sizes and the data now ask for "
@@ -298,10 +307,7 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             warnings.warn("Training interrupted by user.", stacklevel=5)
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
-        context.call_on_fit_task_end(
-            estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata,
-            reconstruction_attributes=self._snapshot,
-        )  # fmt: skip
+        self._task_ends(context, samples)
 
     def _train_epoch(self, samples, order, edges):
         # a callback may have changed parameters or weights
@@ -317,29 +323,19 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
-    def _has_converged(self):
-        """Stop after too many epochs without improvement; the adaptive schedule first lowers the learning rate."""
-        if self._no_improvement_count <= self.n_iter_no_change:
-            return False
-        what = "Validation score" if self.early_stopping else "Training loss"
-        message = (
-            f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
-        )  # fmt: skip
-        if self._optimizer.trigger_stopping(message, self.verbose):
-            return True
-        self._no_improvement_count = 0
-        return False
-
     def _epoch_ends(self, task, samples):
         """Tell the callbacks; returns whether one of them wants to stop."""
-        stop = task.call_on_fit_task_end(
-            estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata,
-            reconstruction_attributes=self._snapshot,
-        )  # fmt: skip
+        stop = self._task_ends(task, samples)
         if self.epoch_callback is not None:
             answer = self.epoch_callback(self)
             stop = stop or (isinstance(answer, (bool, np.bool_)) and bool(answer))
         return stop
+
+    def _task_ends(self, task, samples):
+        return task.call_on_fit_task_end(
+            estimator=self, X=samples.X, y=samples.labels, metadata=samples.metadata,
+            reconstruction_attributes=self._snapshot,
+        )  # fmt: skip
 
     def _snapshot(self):
         """Return what makes a copy of this model one that further training does not change."""
@@ -348,54 +344,3 @@ class FittingMLP(CallbackSupportMixin, NetworkMLP):
             "coefs_": [coef.copy() for coef in self.coefs_],
             "intercepts_": [intercept.copy() for intercept in self.intercepts_],
         }
-
-    def _record_validation(self, watched, held_out, samples, chosen):
-        """Measure the watched set, or its held-out rows, and the training rows; returns the watched score."""
-        rows = np.arange(watched.X.shape[0]) if held_out is None else held_out
-        loss, score = self._evaluate(watched, rows)
-        record = {"val_loss": loss, "val_score": score}
-        if held_out is None:
-            record["score"] = self._evaluate(samples, chosen)[1]
-        for name, value in record.items():
-            self.history_.setdefault(name, []).append(value)
-        return score
-
-    def _evaluate(self, samples, indices):
-        """Return (loss without penalty, score) on some rows; NaN where the model predicts no finite numbers."""
-        predicted, total, total_weight = [], 0.0, 0.0
-        for start in range(0, len(indices), _EVALUATED):  # the outputs of all rows may be larger than X
-            part = indices[start : start + _EVALUATED]
-            outputs = self._network.predict(samples.rows, part, self.n_threads)
-            if not np.isfinite(outputs).all():
-                return float("nan"), float("nan")
-            weight = samples.sample_weight_of(part)
-            share = float(len(part) if weight is None else weight.sum())
-            if share > 0:
-                total += share * self._network.loss(outputs, samples.targets[part], weight)
-                total_weight += share
-            predicted.append(self._decode(outputs))
-        score = accuracy_score if is_classifier(self) else r2_score
-        truth, weight = samples.labels[indices], samples.sample_weight_of(indices)
-        value = score(truth, np.concatenate(predicted), sample_weight=weight)
-        return total / total_weight if total_weight else float("nan"), float(value)
-
-    def _count_no_improvement(self, score):
-        """scikit-learn's rule: count the epochs without an improvement of more than tol.
-
-        Returns whether the validation score is the best so far.
-        """
-        best = False
-        if self.early_stopping:
-            self.validation_scores_.append(score)
-            if self.verbose:
-                print(f"Validation score: {score:f}")
-            worse = score < self.best_validation_score_ + self.tol
-            best = score > self.best_validation_score_
-            if best:
-                self.best_validation_score_ = score
-        else:
-            worse = self.loss_ > self.best_loss_ - self.tol
-            if self.loss_ < self.best_loss_:
-                self.best_loss_ = self.loss_
-        self._no_improvement_count = self._no_improvement_count + 1 if worse else 0
-        return best

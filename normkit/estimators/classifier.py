@@ -2,9 +2,8 @@
 
 import numpy as np
 from sklearn import neural_network
-from sklearn.base import _fit_context
 from sklearn.preprocessing import LabelBinarizer
-from sklearn.utils import check_array, check_consistent_length, column_or_1d, compute_sample_weight
+from sklearn.utils import check_array, check_consistent_length, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
@@ -166,29 +165,6 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
     ):
         set_parameters(self, locals())
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, validation_data=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32, float64 or uint8, in any layout, also memory-mapped: rows are read where they lie. Other types
-            are converted.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-        validation_data : tuple (X, y) or (X, y, sample_weight), default=None
-            Measured after each epoch, see `history_`. With ``early_stopping=True`` it takes the place of the
-            rows that would be held out.
-
-        Returns
-        -------
-        self : object
-        """
-        return self._fit(X, y, sample_weight, validation_data=validation_data)
-
     def _check_targets(self, X, y, incremental, reset):
         X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=DTYPES, reset=reset)
         y = self._column(y)
@@ -218,10 +194,6 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
         check_consistent_length(X, y)
         self._check_known(unique_labels(y))
         return y
-
-    @staticmethod
-    def _column(y):
-        return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _with_class_weight(self, labels, sample_weight, incremental):
         if self.class_weight is None:

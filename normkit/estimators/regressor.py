@@ -1,8 +1,7 @@
 """MLPRegressor: scikit-learn's, with norm layers, dropout and more activations."""
 
 from sklearn import neural_network
-from sklearn.base import _fit_context
-from sklearn.utils import check_array, check_consistent_length, column_or_1d
+from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from normkit.engine.rows import DTYPES
@@ -154,29 +153,6 @@ class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
     ):
         set_parameters(self, locals())
 
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, validation_data=None):
-        """Fit the model.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32, float64 or uint8, in any layout, also memory-mapped: rows are read where they lie. Other types
-            are converted.
-        y : array-like of shape (n_samples,) or (n_samples, n_outputs)
-            Targets.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights of the samples in the loss.
-        validation_data : tuple (X, y) or (X, y, sample_weight), default=None
-            Measured after each epoch, see `history_`. With ``early_stopping=True`` it takes the place of the
-            rows that would be held out.
-
-        Returns
-        -------
-        self : object
-        """
-        return self._fit(X, y, sample_weight, validation_data=validation_data)
-
     def _check_targets(self, X, y, incremental, reset):
         X, y = validate_data(
             self,
@@ -196,10 +172,6 @@ class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
         y = self._column(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"))
         check_consistent_length(X, y)
         return y
-
-    @staticmethod
-    def _column(y):
-        return column_or_1d(y, warn=True) if y.ndim == 2 and y.shape[1] == 1 else y
 
     def _output_activation(self):
         return "exp" if self.loss == "poisson" else "identity"
