@@ -17,6 +17,8 @@ from pathlib import Path
 import numba
 from numba.core import event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 # Flags that leave every result as it is written, and those that let a sum be reordered, which vectorizing it needs.
 # Of LLVM's "fast" flags nnan and ninf are in neither: NaN and infinity keep their meaning.
@@ -137,19 +139,49 @@ def tell_when_compiling(tell, seconds=1.0):
         yield
 
 
+class _LeafLibrary(JITCodeLibrary):
+    """Code of a leaf: optimized and made machine code only as part of the entry points that call it.
+
+    Numba would do both for each leaf as well, a quarter of the time that the engine takes to compile. And a leaf would
+    exist twice, with its sums in two orders: which of the two is called would depend on whether the entry point was
+    just compiled or comes from the cache.
+    """
+
+    def _optimize_final_module(self):
+        pass
+
+    def _finalize_final_module(self):
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+    def get_pointer_to_function(self, name):
+        self._ensure_finalized()
+        return 0
+
+    @property
+    def codegen(self):
+        return self
+
+    def set_env(self, name, environment):
+        """Do nothing: the environment would be written into the machine code."""
+
+
+class _LeafCompiler(Compiler):
+    def __init__(self, typing_context, target_context, library, *others):
+        library = _LeafLibrary(target_context.codegen(), "leaf")
+        super().__init__(typing_context, target_context, library, *others)
+
+
 def leaf(function=None, *, inline=False):
     """Compile a function that is called from compiled code only.
 
     `inline` is for two kinds. One has a long argument list: a call passes every field of every array and named
-    tuple on the stack, 0.3 us for a few hundred of them. The other sums: the compiler may reorder its sums. A leaf
-    that is not inlined exists twice, compiled alone and within its entry point, and which of the two is called
-    depends on whether the code was just compiled or comes from the cache: reordered sums would differ in their
-    last bits.
+    tuple on the stack, 0.3 us for a few hundred of them. The other sums: the compiler may reorder its sums.
     """
     if function is None:
         return functools.partial(leaf, inline=inline)
     fastmath = _REORDERED if inline else _EXACT
-    options = {"fastmath": fastmath, "error_model": "numpy", "forceinline": inline}
+    options = {"fastmath": fastmath, "error_model": "numpy", "forceinline": inline, "pipeline_class": _LeafCompiler}
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
 
 
