@@ -19,6 +19,7 @@ from numba.core import event
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
+from numba.core.runtime import rtsys
 
 # Flags that leave every result as it is written, and those that let a sum be reordered, which vectorizing it needs.
 # Of LLVM's "fast" flags nnan and ninf are in neither: NaN and infinity keep their meaning.
@@ -96,7 +97,9 @@ class _Cache(FunctionCache):
 
     def load_overload(self, sig, target_context):
         try:
-            return super().load_overload(sig, target_context)
+            # Numba's own load first registers all that it could compile, 0.1 s; compiling does that for itself
+            rtsys.initialize(target_context)
+            return self._load_overload(sig, target_context)
         except Exception:  # whatever a damaged file makes the unpickler raise: compile instead
             return None
 
