@@ -1,5 +1,7 @@
 """SciPy's L-BFGS on the engine's forward and backward code."""
 
+import warnings
+
 import numpy as np
 import scipy.optimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
@@ -73,21 +75,80 @@ class Objective:
         return loss + 0.5 * self.alpha * float(weights @ weights) / self.total_weight, gradient
 
 
+class _Iterations:
+    """What SciPy calls: the objective, and after each iteration what watches the training.
+
+    The parameters belong to SciPy: what a callback changes of them is overwritten.
+    """
+
+    def __init__(self, model, samples):
+        self.model, self.samples, self.objective = model, samples, Objective(model, samples)
+        network = model._network
+        self.moving = network.moving_mean.copy(), network.moving_var.copy()
+        self.x = self.objective.pack(network.params)
+        self.stopped = False
+        self.context = model._init_callback_context(task_name="fit", max_subtasks=model.max_iter)
+        self.context.call_on_fit_task_begin(
+            estimator=model, X=samples.X, y=samples.labels, metadata=samples.metadata
+        )  # fmt: skip
+        self.task = None
+
+    def __call__(self, x):
+        if self.task is None:  # the first evaluation of an iteration
+            self.task = self.context.subcontext(task_name="iteration").call_on_fit_task_begin(estimator=self.model)
+        return self.objective(x)
+
+    def iteration_ends(self, intermediate_result):  # SciPy looks at the name
+        """Keep the iterate, and show it; StopIteration ends the fit."""
+        model = self.model
+        self.x = intermediate_result.x.copy()
+        model.n_iter_ += 1
+        model.loss_ = float(intermediate_result.fun)
+        if model.epoch_callback is not None or getattr(model, "_skl_callbacks", None):
+            self.settle(self.x)
+        task, self.task = self.task, None
+        self.stopped = model._epoch_ends(task, self.samples)
+        if self.stopped:
+            raise StopIteration
+
+    def settle(self, x):
+        """Leave the network at x, with the moving statistics of the whole set there."""
+        self.objective.unpack(x)
+        network, trainer = self.objective.network, self.objective.trainer
+        # the line search has been at points where the statistics need not even be finite
+        network.moving_mean[...], network.moving_var[...] = self.moving
+        if network.uses_batch_statistics:
+            settings = trainer.settings
+            trainer.settings = settings._replace(norm_momentum=0.0)
+            self.objective(x)
+            trainer.settings = settings
+
+    def end(self):
+        """Tell the callbacks that the fit is over."""
+        if self.task is not None:  # an iteration that found no better point
+            self.task.call_on_fit_task_end(estimator=self.model)
+        self.model._task_ends(self.context, self.samples)
+
+
 def fit_lbfgs(model, samples):
     """Minimize; the moving statistics become those of the whole set at the solution."""
-    objective = Objective(model, samples)
-    moving = model._network.moving_mean.copy(), model._network.moving_var.copy()
+    model.n_iter_ = 0
+    iterations = _Iterations(model, samples)
     print_every = 1 if model.verbose is True or model.verbose >= 1 else -1
-    result = scipy.optimize.minimize(
-        objective, objective.pack(model._network.params), method="L-BFGS-B", jac=True,
-        options={
-            "maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol,
-            **_get_additional_lbfgs_options_dict("iprint", print_every),
-        },
-    )  # fmt: skip
-    model.n_iter_ = _check_optimize_result("lbfgs", result, model.max_iter)
-    model.loss_ = result.fun
-    # the line search has been at points where the statistics need not even be finite
-    model._network.moving_mean[...], model._network.moving_var[...] = moving
-    objective.trainer.settings = objective.trainer.settings._replace(norm_momentum=0.0)
-    objective(result.x)
+    try:
+        result = scipy.optimize.minimize(
+            iterations, iterations.x, method="L-BFGS-B", jac=True, callback=iterations.iteration_ends,
+            options={
+                "maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol,
+                **_get_additional_lbfgs_options_dict("iprint", print_every),
+            },
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=7)
+        iterations.settle(iterations.x)
+    else:
+        if not iterations.stopped:
+            model.n_iter_ = _check_optimize_result("lbfgs", result, model.max_iter)
+        model.loss_ = result.fun
+        iterations.settle(result.x)
+    iterations.end()
