@@ -11,31 +11,29 @@ import numpy as np
 
 from normkit._jit import leaf
 from normkit.engine.blas import matmul
-from normkit.engine.optimizers import update
-from normkit.engine.plan import FEATURE, NONE, SAMPLE, tile_rows_compiled
-from normkit.kernels.cpu.feature_major import (
-    add_to_row,
-    normalize_row,
-    normalize_row_backward,
-    normalize_samples,
-    normalize_samples_backward,
-    row_gradient_sums,
-    row_moments,
-    row_sum,
-    sample_gradient_sums,
-    sample_moments,
-    scale_shift_row,
+from normkit.engine.norms import (
+    FEATURE,
+    NONE,
+    SAMPLE,
+    begin_batch,
+    groups_of,
+    merge_moments,
+    no_partials,
+    normalize_rows,
+    normalize_rows_backward,
+    normalize_sample_rows,
+    normalize_sample_rows_backward,
+    sample_gradient_partials,
+    sample_partials,
 )
+from normkit.engine.optimizers import update
+from normkit.engine.plan import tile_rows_compiled
+from normkit.engine.sync import share
+from normkit.kernels.cpu.feature_major import add_to_row, row_gradient_sums, row_sum
 from normkit.math.activations import activate, activate_backward
 
 # Elements of a group of rows that pass through norm, activation and dropout together: they stay in first-level cache
 _GROUP = 2048
-
-
-@leaf
-def share(n, thread, threads):
-    """Return (start, stop) of a thread's part of n."""
-    return n * thread // threads, n * (thread + 1) // threads
 
 
 @leaf
@@ -103,61 +101,35 @@ def _dense(small, plan, params, work, b, j0, j1, n):
             add_to_row(pre[j, :n], bias[j])
 
 
-@leaf
-def _normalize_features(
-    training, keep, epsilon, n, source, share, gamma, beta, moving_mean, moving_var, rstd, xhat, y
-):  # fmt: skip
-    # scalars, (rows, width), (n,), five (rows,), two (rows, width)
-    """BatchNorm of a group of features: statistics of the batch in training, moving ones else."""
-    t = source.dtype.type
-    for j in range(source.shape[0]):
-        x = source[j, :n]
-        if training:
-            high, low, var = row_moments(x, share)
-            mean = np.float64(high) + np.float64(low)
-            moving_mean[j] = t(keep * moving_mean[j] + (1.0 - keep) * mean)
-            moving_var[j] = t(keep * moving_var[j] + (1.0 - keep) * var)
-        else:
-            high, low, var = moving_mean[j], t(0), np.float64(moving_var[j])
-        rstd[j] = t(1.0 / np.sqrt(var + epsilon))
-        normalize_row(x, high, low, rstd[j], xhat[j, :n])
-        scale_shift_row(xhat[j, :n], gamma[j], beta[j], y[j, :n])
-
-
 @leaf(inline=True)
-def forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step):
+def forward(thread, threads, plan, settings, params, moving, work, b, n, step):
     """First half: everything, unless the block has a SAMPLE norm; then up to this thread's partial statistics."""
     j0, j1 = share(plan.sizes[b], thread, threads)
     if j1 == j0:
         if plan.norm[b] == SAMPLE:
-            sample_moments(work.pre[:0], n, work.partial[thread, 0], work.partial[thread, 1], work.partial[thread, 2])
+            no_partials(thread, plan, work, b, n, j0)
         return
     _dense(settings.small_product, plan, params, work, b, j0, j1, n)
     norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
     start = plan.rows[b]
     activated = _activation_output(plan, work, settings, b)
-    group = _group_rows(work.pre.shape[1])
+    source = activated if after else work.pre
+    y = work.out if after else work.pre
     if norm == SAMPLE:
         if after:
             _activate_rows(code, work.pre[start + j0 : start + j1], activated[start + j0 : start + j1])
-        source = activated if after else work.pre
-        p = work.partial[thread]
-        sample_moments(source[start + j0 : start + j1], n, p[0], p[1], p[2])
+        sample_partials(thread, plan, work, b, n, j0, j1, source)
         return
+    if norm == FEATURE:
+        begin_batch(thread, plan, settings, work, b, n)
+    group = _group_rows(work.pre.shape[1])
     for g0 in range(j0, j1, group):
         g1 = min(g0 + group, j1)
         s, e = start + g0, start + g1
         if after or norm == NONE:
             _activate_rows(code, work.pre[s:e], activated[s:e])
         if norm == FEATURE:
-            source = activated if after else work.pre
-            y = work.out if after else work.pre
-            gamma, beta = plan.gamma[b], plan.beta[b]
-            _normalize_features(
-                settings.training, settings.norm_momentum, settings.norm_epsilon, n, source[s:e], work.share[:n],
-                params[gamma + g0 : gamma + g1], params[beta + g0 : beta + g1], moving_mean[s:e], moving_var[s:e],
-                work.rstd[s:e], work.xhat[s:e], y[s:e],
-            )  # fmt: skip
+            normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, source, y)
             if not after:
                 _activate_rows(code, work.pre[s:e], activated[s:e])
         _drop_rows(plan, settings, work, b, step, s, e)
@@ -181,50 +153,26 @@ def _drop_rows(plan, settings, work, b, step, s, e):
 
 
 @leaf(inline=True)
-def _merge_moments(plan, settings, work, b, thread, threads, n):
-    """Statistics of each sample from those of the threads, in their order (Chan, Golub, LeVeque 1979)."""
-    size = plan.sizes[b]
-    high, low, rstd = work.merged[thread, 0], work.merged[thread, 1], work.sample_rstd[b, thread]
-    t = rstd.dtype.type
-    for i in range(n):
-        mean = 0.0
-        for k in range(threads):
-            k0, k1 = share(size, k, threads)
-            mean += (k1 - k0) * np.float64(work.partial[k, 0, i]) + np.float64(work.partial[k, 1, i])
-        mean /= size
-        squares = 0.0
-        for k in range(threads):
-            k0, k1 = share(size, k, threads)
-            first, second = np.float64(work.partial[k, 1, i]), np.float64(work.partial[k, 2, i])
-            # around the merged mean instead of the thread's own
-            shift = np.float64(work.partial[k, 0, i]) - mean
-            squares += second + shift * (2.0 * first + (k1 - k0) * shift)
-        high[i] = t(mean)
-        low[i] = t(mean - np.float64(high[i]))
-        rstd[i] = t(1.0 / np.sqrt(max(squares, 0.0) / size + settings.norm_epsilon))
-
-
-@leaf(inline=True)
 def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
     """Second half of a SAMPLE norm: merge the statistics, normalize, activate."""
-    _merge_moments(plan, settings, work, b, thread, threads, n)
-    high, low = work.merged[thread, 0, :n], work.merged[thread, 1, :n]
-    rstd = work.sample_rstd[b, thread, :n]
+    j0, j1 = share(plan.sizes[b], thread, threads)
+    if j1 == j0:
+        return
     code, after, start = plan.activation[b], plan.after[b] == 1, plan.rows[b]
     activated = _activation_output(plan, work, settings, b)
     source = activated if after else work.pre
     y = work.out if after else work.pre
-    j0, j1 = share(plan.sizes[b], thread, threads)
-    group = _group_rows(work.pre.shape[1])
-    for g0 in range(j0, j1, group):
-        g1 = min(g0 + group, j1)
-        for j in range(g0, g1):
-            xhat = work.xhat[start + j, :n]
-            normalize_samples(source[start + j, :n], high, low, rstd, xhat)
-            scale_shift_row(xhat, params[plan.gamma[b] + j], params[plan.beta[b] + j], y[start + j, :n])
-        if not after:
-            _activate_rows(code, work.pre[start + g0 : start + g1], activated[start + g0 : start + g1])
-        _drop_rows(plan, settings, work, b, step, start + g0, start + g1)
+    rows = _group_rows(work.pre.shape[1])
+    first_group, last_group, size = groups_of(plan, b, j0, j1)
+    for g in range(first_group, last_group):
+        merge_moments(thread, threads, plan, settings, work, b, n, g, size)
+        last = min(j1, (g + 1) * size)
+        for g0 in range(max(j0, g * size), last, rows):
+            g1 = min(g0 + rows, last)
+            normalize_sample_rows(thread, plan, params, work, b, n, g, g0, g1, source, y)
+            if not after:
+                _activate_rows(code, work.pre[start + g0 : start + g1], activated[start + g0 : start + g1])
+            _drop_rows(plan, settings, work, b, step, start + g0, start + g1)
 
 
 @leaf(inline=True)
@@ -247,7 +195,7 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
     width = work.pre.shape[1]
     if j1 == j0:
         if norm == SAMPLE:
-            work.partial[thread, :2, :n] = 0
+            no_partials(thread, plan, work, b, n, j0)
         return
     if b < plan.sizes.size - 1:
         above = work.delta[plan.rows[b + 1] :]
@@ -258,6 +206,7 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
         )  # fmt: skip
     group = _group_rows(width)
     dgamma, dbeta = work.vectors[thread, 1], work.vectors[thread, 2]
+    slope = 0.0
     for g0 in range(j0, j1, group):
         g1 = min(g0 + group, j1)
         s, e = start + g0, start + g1
@@ -268,21 +217,18 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
                 d[i] *= keep[i]
         if not after or norm == NONE:
             _activate_rows_backward(plan, settings, work, b, s, e)
-        if norm != NONE:
+        if norm == FEATURE:
+            slope += normalize_rows_backward(
+                thread, plan, settings, params, work, b, n, s, e, dgamma[g0 - j0 : g1 - j0], dbeta[g0 - j0 : g1 - j0]
+            )  # fmt: skip
+            if after:
+                _activate_rows_backward(plan, settings, work, b, s, e)
+        elif norm == SAMPLE:
             for j in range(g0, g1):
-                d, xhat = work.delta[start + j, :n], work.xhat[start + j, :n]
-                dbeta[j - j0], dgamma[j - j0] = row_gradient_sums(d, xhat)
-                if norm == FEATURE:
-                    scale = params[plan.gamma[b] + j] * work.rstd[start + j]
-                    normalize_row_backward(d, xhat, work.share[:n], scale, dbeta[j - j0], dgamma[j - j0])
-        if norm == FEATURE and after:
-            _activate_rows_backward(plan, settings, work, b, s, e)
+                dbeta[j - j0], dgamma[j - j0] = row_gradient_sums(work.delta[start + j, :n], work.xhat[start + j, :n])
+    work.slope[thread, b] = slope
     if norm == SAMPLE:
-        s, e = start + j0, start + j1
-        gamma = params[plan.gamma[b] + j0 : plan.gamma[b] + j1]
-        sample_gradient_sums(
-            work.delta[s:e], work.xhat[s:e], gamma, n, work.partial[thread, 0], work.partial[thread, 1]
-        )
+        sample_gradient_partials(thread, plan, params, work, b, n, j0, j1)
     else:
         _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
@@ -290,23 +236,12 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
 @leaf(inline=True)
 def backward_finish(thread, threads, plan, settings, rate, params, first, second, work, b, n):
     """Second half of a SAMPLE norm: its gradient from the sums of all threads."""
-    size, start = plan.sizes[b], plan.rows[b]
-    total, dot, rstd = work.merged[thread, 0], work.merged[thread, 1], work.sample_rstd[b, thread, :n]
-    t = params.dtype.type
-    for i in range(n):
-        a, c = t(0), t(0)
-        for k in range(threads):
-            a += work.partial[k, 0, i]
-            c += work.partial[k, 1, i]
-        total[i] = a / t(size)
-        dot[i] = c / t(size)
-    j0, j1 = share(size, thread, threads)
+    j0, j1 = share(plan.sizes[b], thread, threads)
     if j1 == j0:
         return
-    for j in range(j0, j1):
-        d, xhat = work.delta[start + j, :n], work.xhat[start + j, :n]
-        normalize_samples_backward(d, xhat, params[plan.gamma[b] + j], rstd, total[:n], dot[:n])
+    normalize_sample_rows_backward(thread, threads, plan, params, work, b, n, j0, j1)
     if plan.after[b] == 1:
+        start = plan.rows[b]
         _activate_rows_backward(plan, settings, work, b, start + j0, start + j1)
     _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
@@ -323,12 +258,26 @@ def _update_vectors(thread, plan, settings, rate, params, first, second, work, b
                 for j in range(count):
                     g[j] = row_sum(work.delta[plan.rows[b] + j0 + j, :n])
         elif kind == 1:
-            start, wanted = plan.gamma[b], plan.norm[b] != NONE and settings.train_gamma
+            start, wanted = plan.gamma[b], plan.gamma[b] >= 0 and settings.train_gamma
         else:
-            start, wanted = plan.beta[b], plan.norm[b] != NONE and settings.train_beta
+            start, wanted = plan.beta[b], plan.beta[b] >= 0 and settings.train_beta
         if wanted:
             s, e = start + j0, start + j1
             update(settings, rate, 0.0, 1.0, params[s:e], g, first[s:e], second[s:e])
+
+
+@leaf(inline=True)
+def update_alpha(thread, threads, plan, settings, rate, params, first, second, work, b):
+    """Update the block's alpha, all threads having left their part of its gradient: one does it, in their order."""
+    if thread != 0 or not settings.train_alpha:
+        return
+    total = 0.0
+    for k in range(threads):
+        total += work.slope[k, b]
+    g = work.vectors[thread, 0, :1]
+    g[0] = params.dtype.type(total)
+    s, e = plan.alpha[b], plan.alpha[b] + 1
+    update(settings, rate, 0.0, 1.0, params[s:e], g, first[s:e], second[s:e])
 
 
 @leaf(inline=True)

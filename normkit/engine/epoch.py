@@ -3,7 +3,7 @@
 import numpy as np
 
 from normkit._jit import entry, leaf
-from normkit.engine.blocks import backward, backward_finish, forward, forward_finish, share, update_weights
+from normkit.engine.blocks import backward, backward_finish, forward, forward_finish, update_alpha, update_weights
 from normkit.engine.losses import loss_and_gradient, predict_outputs
 from normkit.engine.optimizers import schedule_factor, step_size
 from normkit.engine.plan import (
@@ -15,9 +15,10 @@ from normkit.engine.plan import (
     LOSS,
     OUTPUT,
     STORE,
+    UPDATE,
 )
 from normkit.engine.rows import prefetch_row, read_row
-from normkit.engine.sync import wait
+from normkit.engine.sync import share, wait
 
 # Rows between the one that is copied and the one that is asked for
 _AHEAD = 2
@@ -63,7 +64,7 @@ def store(p, start, i0, i1, result):  # (outputs, >= n), scalars, (samples, outp
 @entry
 def run_batches(
     thread, threads, barrier, rows, Y, sample_weight, order, edges, schedule, plan, settings, params, first,
-    second, moving_mean, moving_var, work, step, result,
+    second, moving, work, step, result,
 ):  # fmt: skip
     """Run the schedule on each batch order[edges[k]:edges[k + 1]], as one of `threads` threads.
 
@@ -92,7 +93,7 @@ def run_batches(
             if stage == GATHER:
                 gather(rows, Y, sample_weight, total_weight, order, start, i0, i1, work)
             elif stage == FORWARD:
-                forward(thread, threads, plan, settings, params, moving_mean, moving_var, work, b, n, step)
+                forward(thread, threads, plan, settings, params, moving, work, b, n, step)
             elif stage == FORWARD_FINISH:
                 forward_finish(thread, threads, plan, settings, params, work, b, n, step)
             elif stage == OUTPUT:
@@ -112,10 +113,12 @@ def run_batches(
                 backward(thread, threads, plan, settings, rate, params, first, second, work, b, n)
             elif stage == BACKWARD_FINISH:
                 backward_finish(thread, threads, plan, settings, rate, params, first, second, work, b, n)
-            else:
+            elif stage == UPDATE:
                 squares += size * decay * update_weights(
                     thread, threads, plan, settings, rate, decay, shrink, params, first, second, work, b, n
                 )  # fmt: skip
+            else:
+                update_alpha(thread, threads, plan, settings, rate, params, first, second, work, b)
             if schedule[i, 2] == 1 and not wait(barrier, threads):
                 return
     work.totals[thread, 0] = loss + 0.5 * squares

@@ -11,14 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from normkit._jit import leaf
+from normkit.engine.norms import NONE, NORMS, SAMPLE, group_count, has_alpha, virtual_batches
 from normkit.math.activations import CODES
 
-# Which values a norm averages decides where threads must meet: none, FEATURE (over the batch), SAMPLE (over features).
-NONE, FEATURE, SAMPLE = 0, 1, 2
-NORMS = {None: NONE, "batch": FEATURE, "layer": SAMPLE}
-
 # The stages of a step: each thread does its share of one, and waits for the others where the schedule says so.
-GATHER, FORWARD, FORWARD_FINISH, OUTPUT, STORE, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE = range(9)
+GATHER, FORWARD, FORWARD_FINISH, OUTPUT, STORE, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE, UPDATE_ALPHA = range(10)
 
 _LINE = 64  # bytes of a cache line
 _HUGE_PAGE = 1 << 21
@@ -31,12 +28,15 @@ class Plan(NamedTuple):
 
     sizes: np.ndarray
     activation: np.ndarray
-    norm: np.ndarray
+    norm: np.ndarray  # what it needs: NONE, FEATURE or SAMPLE
+    variant: np.ndarray  # which one it is: `normkit.engine.norms.Norm.code`
+    groups: np.ndarray  # of features, which a SAMPLE norm averages over
     after: np.ndarray
     weight: np.ndarray
     bias: np.ndarray
     gamma: np.ndarray
     beta: np.ndarray
+    alpha: np.ndarray
     rows: np.ndarray
     dropout: np.ndarray  # float64
 
@@ -58,10 +58,15 @@ class Settings(NamedTuple):
     epsilon: float = 0.0
     alpha: float = 0.0
     decoupled_decay: float = 0.0
-    norm_momentum: float = 0.0
+    norm_momentum: float = 0.0  # negative: the average of all batches
     norm_epsilon: float = 0.0
+    frozen: bool = False  # training normalizes with the moving statistics, and leaves them
+    virtual_batch_size: int = 32
+    renorm_r_max: float = 1.0
+    renorm_d_max: float = 0.0
     train_gamma: bool = True
     train_beta: bool = True
+    train_alpha: bool = True
     seed: int = 0
     small_product: int = 0  # see normkit.engine.blas
 
@@ -78,12 +83,17 @@ class Work(NamedTuple):
     out: np.ndarray  # (rows, width) output of the block
     delta: np.ndarray  # (rows, width) gradient
     keep: np.ndarray  # (rows, width) dropout factors, empty without dropout
-    rstd: np.ndarray  # (rows,) FEATURE norms
-    partial: np.ndarray  # (threads, 3, width) SAMPLE norms, each thread's share
+    raw: np.ndarray  # (rows, width) input of a dynamic tanh
+    rstd: np.ndarray  # (rows, chunks) FEATURE norms
+    correction: np.ndarray  # (2, rows) r and d of a renormalization
+    chunk_share: np.ndarray  # (threads, width) weight of each sample in its chunk, a copy a thread
+    chunk_weight: np.ndarray  # (threads, >= chunks) sum of shares of each chunk
+    partial: np.ndarray  # (groups + threads - 1, 3, width) SAMPLE norms, each thread's share of each group
     merged: np.ndarray  # (threads, 2, width) and their sum, a copy a thread
-    sample_rstd: np.ndarray  # (blocks, threads, width)
+    sample_rstd: np.ndarray  # (blocks, groups + threads - 1, width)
     tile: np.ndarray  # (threads, elements) gradient of some rows of a weight matrix
     vectors: np.ndarray  # (threads, 3, features) gradients of bias, gamma, beta
+    slope: np.ndarray  # (threads, >= blocks) each thread's part of alpha's gradient
     column: np.ndarray  # (2, width) softmax
     totals: np.ndarray  # (threads, 16) sum of the losses and penalties of the epoch; a cache line or more each
 
@@ -99,36 +109,40 @@ def dropout_rates(dropouts):
     return np.array([0.0, *dropouts, 0.0])
 
 
-def make_plan(sizes, normalization, position, normalize_input, itemsize):
+def make_plan(sizes, normalization, position, normalize_input, itemsize, groups=1):
     """Lay out a network of layer sizes (features, hidden..., outputs); returns the plan and the vector's length.
 
     The hidden layers' activations are the identity and their dropout rates zero until they are set. The output layer
     has neither norm nor activation: its output function belongs to the loss.
     """
     blocks = len(sizes)
-    code = NORMS[normalization]
-    norm = [NORMS[normalization or "batch"] if normalize_input else NONE, *[code] * (blocks - 2), NONE]
-    columns = {name: [-1] * blocks for name in ("weight", "bias", "gamma", "beta")}
+    hidden, none = NORMS[normalization], NORMS[None]
+    norms = [NORMS[normalization or "batch"] if normalize_input else none, *[hidden] * (blocks - 2), none]
+    columns = {name: [-1] * blocks for name in ("weight", "bias", "gamma", "beta", "alpha")}
     line = _LINE // itemsize
     length = rows = 0
     starts = []
     for b, size in enumerate(sizes):
-        # a norm subtracts any constant, so a dense layer that a norm follows directly needs no bias
-        biased = b > 0 and (norm[b] == NONE or position == "after")
+        norm = norms[b]
+        # a norm that centres takes a bias away, so that a dense layer which it follows directly needs none
+        biased = b > 0 and (norm.axis == NONE or not norm.centres or position == "after")
         for name, wanted, count in (
             ("weight", b > 0, size * sizes[b - 1]),
             ("bias", biased, size),
-            ("gamma", norm[b] != NONE, size),
-            ("beta", norm[b] != NONE, size),
+            ("gamma", "gamma" in norm.parameters, size),
+            ("beta", "beta" in norm.parameters, size),
+            ("alpha", "alpha" in norm.parameters, 1),
         ):
             if wanted:
                 columns[name][b] = length
                 length += -(-count // line) * line
         starts.append(rows)
-        rows += size if b > 0 or norm[0] != NONE else 0
+        rows += size if b > 0 or norm.axis != NONE else 0
     after = [position == "after" and b > 0 for b in range(blocks)]
     plain = ["identity"] * (blocks - 2)
-    integers = (sizes, activation_codes(plain), norm, after, *columns.values(), [*starts, rows])
+    parts = [group_count(norm, size, groups) for norm, size in zip(norms, sizes)]
+    kinds = [norm.axis for norm in norms], [norm.code for norm in norms], parts
+    integers = (sizes, activation_codes(plain), *kinds, after, *columns.values(), [*starts, rows])
     arrays = [np.array(values, np.int64) for values in integers]
     return Plan._make([*arrays, dropout_rates([0.0] * (blocks - 2))]), length
 
@@ -165,21 +179,22 @@ def training_schedule(plan):
     """
     last = len(plan.sizes) - 1
     schedule = [*_forward_schedule(plan, last), (OUTPUT, last, 0), (LOSS, last, 1)]
-    readable: list[int] = []
+    readable: list[tuple[int, int, int]] = []
     for b in reversed(_blocks(plan)):
         schedule.append((BACKWARD, b, 0))
         if plan.norm[b] == SAMPLE:
             schedule[-1] = (BACKWARD, b, 1)
             schedule.append((BACKWARD_FINISH, b, 0))
-        schedule += [(UPDATE, above, 0) for above in readable]
-        # what this stage propagated through may change after the barrier
-        readable = [b + 1] if b < last else []
+        schedule += readable
+        # what this stage propagated through, or left its part of, may change after the barrier
+        readable = [(UPDATE, b + 1, 0)] if b < last else []
+        readable += [(UPDATE_ALPHA, b, 0)] if plan.alpha[b] >= 0 else []
         if b == 1 and plan.norm[0] == NONE:
             schedule.append((UPDATE, 1, 0))
         # the output layer's own part is bias alone: the stage below need not wait for it
         stage, block, _ = schedule[-1]
         schedule[-1] = (stage, block, int(b < last or last == 1))
-    schedule += [(UPDATE, above, 0) for above in readable]
+    schedule += readable
     return np.array(schedule, np.int64)
 
 
@@ -220,7 +235,7 @@ def tile_rows(rows, fan_in):
 tile_rows_compiled = leaf(tile_rows)
 
 
-def make_work(plan, batch_size, dtype, threads, target_width, training):
+def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_batch_size=1):
     """Allocate the buffers for batches of up to batch_size samples."""
     rows, blocks, sizes = int(plan.rows[-1]), len(plan.sizes), [int(size) for size in plan.sizes]
     line = _LINE // np.dtype(dtype).itemsize
@@ -228,6 +243,8 @@ def make_work(plan, batch_size, dtype, threads, target_width, training):
     dropout = training and bool(plan.dropout.any())
     post = dropout or bool((plan.norm * plan.after).any())
     sample = width if (plan.norm == SAMPLE).any() else 0
+    segments = int(plan.groups.max()) + threads - 1
+    chunks = virtual_batches(plan.variant, batch_size, virtual_batch_size) if training else 1
     # the larger of a layer's two shares may have the smaller tiles; and the team may have to make do with one thread
     shares = [
         (count, below)
@@ -249,12 +266,17 @@ def make_work(plan, batch_size, dtype, threads, target_width, training):
         out=block_rows(True),
         delta=block_rows(training),
         keep=block_rows(dropout),
-        rstd=aligned(rows, dtype),
-        partial=aligned((threads, 3, sample), dtype),
+        raw=block_rows(training and has_alpha(plan.variant)),
+        rstd=aligned((rows, chunks), dtype),
+        correction=aligned((2, rows), dtype),
+        chunk_share=aligned((threads, width if chunks > 1 else 0), dtype),
+        chunk_weight=aligned((threads, -(-chunks // 8) * 8), np.float64),
+        partial=aligned((segments, 3, sample), dtype),
         merged=aligned((threads, 2, sample), dtype),
-        sample_rstd=aligned((blocks, threads, sample), dtype),
+        sample_rstd=aligned((blocks, segments, sample), dtype),
         tile=aligned((threads, -(-tile // line) * line), dtype),
         vectors=aligned((threads, 3, -(-max(sizes) // line) * line if training else 0), dtype),
+        slope=aligned((threads, -(-blocks // 8) * 8), np.float64),
         column=aligned((2, width), dtype),
         totals=aligned((threads, 16), np.float64),
     )

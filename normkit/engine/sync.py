@@ -93,6 +93,12 @@ def _give_way(context):
 
 
 @leaf
+def share(n, thread, threads):
+    """Return (start, stop) of a thread's part of n."""
+    return n * thread // threads, n * (thread + 1) // threads
+
+
+@leaf
 def wait(barrier, threads):
     """Return when all threads have called this; False if the team was aborted."""
     if threads == 1:

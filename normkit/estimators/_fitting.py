@@ -9,15 +9,16 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from sklearn.utils import check_array, check_random_state, column_or_1d
+from sklearn.utils import check_array, check_random_state, column_or_1d, shuffle
 from sklearn.utils.validation import _check_sample_weight
 
 from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
-from normkit.engine.network import Trainer, batch_edges
+from normkit.engine.network import batch_edges
+from normkit.engine.trainer import Trainer
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._monitoring import MonitoringMLP
-from normkit.estimators._parameters import activations_of, per_layer
+from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
 from normkit.estimators._samples import Samples
 from normkit.threads import deferred_interrupt
 
@@ -81,12 +82,13 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weight = self._with_class_weight(labels, sample_weight, incremental)
+        targets = self._encode(labels)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         if first_pass:
             self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
         self._check_network(sizes)
-        samples = Samples(self, X, labels, self._encode(labels), weight, sample_weight)
+        samples = Samples(self, X, labels, targets, weight, sample_weight)
         if self.solver == "lbfgs":
             self._check_lbfgs(validation_data)
             fit_lbfgs(self, samples)
@@ -168,6 +170,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         for name, value in (("dropout", np.any(per_layer(self.dropout, self.n_layers_ - 2, "dropout"))),
                             ("decoupled_weight_decay", self.decoupled_weight_decay),
                             ("warmup_epochs", self.warmup_epochs), ("learning_rate_decay", self.learning_rate_decay),
+                            ("normalization='renorm'", self.normalization == "renorm" and not self.freeze_norm),
                             ("validation_data", validation_data is not None)):  # fmt: skip
             if value:
                 raise ValueError(f"{name} needs solver='adam' or solver='sgd', got solver='lbfgs'")
@@ -194,8 +197,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         """Settings that `set_params` may change between epochs; scikit-learn freezes the others with the optimizer."""
         return {
             "alpha": float(self.alpha), "decoupled_decay": float(self.decoupled_weight_decay),
-            "norm_momentum": float(self.norm_momentum), "train_gamma": bool(self.norm_scale),
-            "train_beta": bool(self.norm_center), "learning_rate": float(self._optimizer.learning_rate),
+            "learning_rate": float(self._optimizer.learning_rate), **norm_settings(self),
         }  # fmt: skip
 
     def _settings(self, steps_per_epoch):
@@ -246,10 +248,10 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             if self.batch_size > n_samples:
                 warnings.warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                    stacklevel=8,
+                    stacklevel=6,
                 )
             size = int(np.clip(self.batch_size, 1, n_samples))
-        batch_norm = self._network.uses_batch_statistics
+        batch_norm = averages_over_batch(self)
         if batch_norm and size == 1:
             raise ValueError(
                 "normalization over the batch needs batches of at least 2 samples: the variance of 1 sample is 0. "
@@ -264,16 +266,15 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
     def _fit_epochs(self, samples, incremental, validation):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        held_out, watched = None, validation
+        chosen, held_out = np.arange(samples.X.shape[0]), None
+        watched = validation
         if self.early_stopping and validation is None:
-            order, held_out = self._split(samples)
+            chosen, held_out = self._split(samples)
             watched = samples
-        else:
-            order = np.arange(samples.X.shape[0])
-        all_rows = None if validation is None else np.arange(samples.X.shape[0])
-        edges = self._batch_edges(len(order))
+        edges = self._batch_edges(len(chosen))
         if not incremental or not hasattr(self, "_trainer"):
             self._start_optimizer(len(edges) - 1)
+        order = np.arange(len(chosen))
         epochs = 1 if incremental else self.max_iter
         self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
@@ -287,9 +288,9 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             for _ in range(epochs):
                 task = context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self)
                 if self.shuffle:
-                    self._random_state.shuffle(order)  # as sklearn.utils.shuffle orders it, without two copies
-                self._train_epoch(samples, order, edges)
-                score = None if watched is None else self._record_validation(watched, held_out, samples, all_rows)
+                    order = shuffle(order, random_state=self._random_state)
+                self._train_epoch(samples, order if held_out is None else chosen[order], edges)
+                score = None if watched is None else self._record_validation(watched, held_out, samples, chosen)
                 if self._count_no_improvement(score):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
@@ -301,10 +302,10 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                         f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                         "optimization hasn't converged yet.",
                         ConvergenceWarning,
-                        stacklevel=7,
+                        stacklevel=5,
                     )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=7)
+            warnings.warn("Training interrupted by user.", stacklevel=5)
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)

@@ -1,18 +1,21 @@
 """What a fitted estimator holds: the network, and scikit-learn's attributes as views of it."""
 
 import operator
+import re
 
 import numpy as np
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from normkit.engine import initializers
-from normkit.engine.network import Network
+from normkit.engine.network import NORM_PARAMETERS, Network
 from normkit.engine.rows import DTYPES, rows_of
-from normkit.estimators._parameters import activations_of, dropouts_of
+from normkit.estimators._parameters import activations_of, dropouts_of, trained_norm_parameters
 from normkit.estimators.norm_layer import NormLayer
 from normkit.estimators.summary import format_summary
 
+# before the last words of RMSNormalization, DynamicTanh
+_LOWER = re.compile(r"(?<=[a-zA-Z])(?=[A-Z][a-z])")
 _VIEWS = ("coefs_", "intercepts_", "norm_layers_", "_linked")
 
 
@@ -33,6 +36,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
             "sizes": sizes, "dtype": np.dtype(self.coefs_[0].dtype), "output": self.out_activation_,
             "normalization": self.normalization, "position": self.norm_position,
             "normalize_input": bool(self.normalize_input),
+            "groups": int(self.norm_groups) if self.normalization == "group" else 1,
         }  # fmt: skip
 
     def _link(self):
@@ -74,10 +78,13 @@ class NetworkMLP(BaseMultilayerPerceptron):
                     values[...] = initializers.vector(getattr(self, name), size, name)
                     if name == "norm_moving_variance_initializer" and values.min() < 0:
                         raise ValueError(f"{name} must not be negative, got {getattr(self, name)!r}")
-            if not self.norm_scale:
-                network.vector("gamma", b)[...] = 1
-            if not self.norm_center:
-                network.vector("beta", b)[...] = 0
+            for name, kept, value in (("gamma", self.norm_scale, 1), ("beta", self.norm_center, 0)):
+                values = network.vector(name, b)
+                if values is not None and not kept:
+                    values[...] = value
+            alpha = network.vector("alpha", b)
+            if alpha is not None:
+                alpha[...] = initializers.vector(self.dyt_alpha, 1, "dyt_alpha")
         return network
 
     def _show_views(self):
@@ -91,11 +98,14 @@ class NetworkMLP(BaseMultilayerPerceptron):
         self._linked = [*self.coefs_, *self.intercepts_]
         self.norm_layers_ = []
         for i, b in enumerate(network.norm_blocks()):
-            kind = "LayerNormalization" if network.is_layer_norm(b) else "BatchNormalization"
-            name = kind.replace("Norm", "_norm").lower() + (f"_{i}" if i else "")
+            kind = network.norm(b).kind
+            name = _LOWER.sub("_", kind).lower() + (f"_{i}" if i else "")
             gamma = network.vector("gamma", b) if self.norm_scale else None
             beta = network.vector("beta", b) if self.norm_center else None
-            self.norm_layers_.append(NormLayer(name, kind, gamma, beta, *network.moving(b)))
+            alpha = network.vector("alpha", b)
+            alpha = None if alpha is None else alpha.reshape(())
+            mean, variance = network.moving(b)
+            self.norm_layers_.append(NormLayer(name, kind, gamma, beta, mean, variance, alpha))
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -172,9 +182,51 @@ class NetworkMLP(BaseMultilayerPerceptron):
         Returns
         -------
         trainable, non_trainable : int
-            Those that training changes by gradient, and the moving statistics.
+            Those that training changes by gradient; the moving statistics, and what `freeze_norm` keeps.
         """
         check_is_fitted(self)
         network = self._link()
-        moving = sum(2 * network.sizes[b] for b in network.norm_blocks() if not network.is_layer_norm(b))
-        return len(network.trainable(self.norm_scale, self.norm_center)), moving
+        shown = [name for name, wanted in zip(NORM_PARAMETERS, (self.norm_scale, self.norm_center, True)) if wanted]
+        trained = len(network.trainable(("weight", "bias", *trained_norm_parameters(self))))
+        moving = sum(2 * network.sizes[b] for b in network.norm_blocks() if network.has_moving(b))
+        return trained, len(network.trainable(("weight", "bias", *shown))) - trained + moving
+
+    def recompute_statistics(self, X):
+        """Set the moving statistics to the exact ones of a data set.
+
+        Moving averages lag behind weights that change, and depend on the last batches. This computes the mean and
+        the biased variance of each normalized layer's input over all rows of X, layer by layer, lower layers
+        normalizing with their new statistics already ("precise BN", Wu and Johnson 2021, arXiv:2105.07576). Rows are
+        taken in chunks: memory does not grow with their number.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            As a rule the training data.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted yet.
+        ValueError
+            If no layer has moving statistics, or those of X are not finite; the model then stays as it is.
+        """
+        check_is_fitted(self)
+        X = self._check_rows(X)
+        network = self._link()
+        if not network.uses_batch_statistics:
+            raise ValueError(
+                "no layer has moving statistics: they need normalization='batch', 'ghost' or 'renorm', got "
+                f"{self.normalization!r}"
+            )
+        rows, owner = rows_of(X, self.input_scale)
+        try:
+            network.recompute_statistics(rows, X.shape[0], self.n_threads)
+        except FloatingPointError:
+            raise ValueError("the statistics of X are not finite; X needs to be scaled") from None
+        del owner  # its memory was read until here
+        return self

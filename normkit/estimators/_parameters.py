@@ -7,7 +7,8 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from normkit.engine import initializers
-from normkit.engine.plan import NORMS
+from normkit.engine.network import NORM_PARAMETERS
+from normkit.engine.norms import NORMS
 from normkit.math.activations import CODES as ACTIVATIONS
 
 _VALUES = [StrOptions({"zeros", "ones"}), Real, "array-like"]
@@ -17,10 +18,16 @@ CONSTRAINTS: dict = {
     "normalization": [StrOptions({name for name in NORMS if name}), None],
     "norm_position": [StrOptions({"before", "after"})],
     "normalize_input": ["boolean"],
-    "norm_momentum": [Interval(Real, 0, 1, closed="both")],
+    "norm_momentum": [Interval(Real, 0, 1, closed="both"), None],
     "norm_epsilon": [Interval(Real, 0, None, closed="neither")],
     "norm_center": ["boolean"],
     "norm_scale": ["boolean"],
+    "norm_groups": [Interval(Integral, 1, None, closed="left")],
+    "virtual_batch_size": [Interval(Integral, 2, None, closed="left")],
+    "renorm_r_max": [Interval(Real, 1, None, closed="left")],
+    "renorm_d_max": [Interval(Real, 0, None, closed="left")],
+    "dyt_alpha": [Interval(Real, 0, None, closed="neither")],
+    "freeze_norm": ["boolean", StrOptions({"statistics"})],
     "norm_gamma_initializer": _VALUES,
     "norm_beta_initializer": _VALUES,
     "norm_moving_mean_initializer": _VALUES,
@@ -45,6 +52,30 @@ def set_parameters(model, parameters):
     for name, value in parameters.items():
         if name not in ("self", "__class__"):
             setattr(model, name, value)
+
+
+def norm_settings(model):
+    """Return the fields of `normkit.engine.plan.Settings` that say how norms are trained."""
+    trained = model.freeze_norm in (False, "statistics")
+    return {
+        # the engine averages all batches alike where the share kept is negative
+        "norm_momentum": -1.0 if model.norm_momentum is None else float(model.norm_momentum),
+        "frozen": bool(model.freeze_norm), "virtual_batch_size": int(model.virtual_batch_size),
+        "renorm_r_max": float(model.renorm_r_max), "renorm_d_max": float(model.renorm_d_max),
+        "train_gamma": bool(model.norm_scale) and trained, "train_beta": bool(model.norm_center) and trained,
+        "train_alpha": trained,
+    }  # fmt: skip
+
+
+def trained_norm_parameters(model):
+    """Return the names of the norms' parameters that training changes by gradient."""
+    settings = norm_settings(model)
+    return [name for name in NORM_PARAMETERS if settings[f"train_{name}"]]
+
+
+def averages_over_batch(model):
+    """Whether training normalizes with statistics of the batch."""
+    return model._network.uses_batch_statistics and not model.freeze_norm
 
 
 def per_layer(value: Any, layers: int, name: str) -> list:

@@ -26,18 +26,37 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
     activation : str or list of str, default="relu"
         Activation of the hidden layers, or of each: "identity", "logistic", "tanh", "relu", "elu", "leaky_relu"
         (slope 0.01), "selu", "gelu" (the exact one), "silu", "softplus".
-    normalization : {None, "batch", "layer"}, default=None
-        Norm layer of each hidden layer. None computes what scikit-learn computes.
+    normalization : {None, "batch", "layer", "rms", "group", "ghost", "renorm", "dyt"}, default=None
+        Norm layer of each hidden layer. None computes what scikit-learn computes. "batch" averages over the batch;
+        "ghost" over parts of it (Hoffer et al. 2017), "renorm" corrects the batch's statistics towards the moving
+        ones (Ioffe 2017). "layer" averages over the features of a sample, "group" over groups of consecutive ones
+        (Wu and He 2018), "rms" their squares, without centring or beta (Zhang and Sennrich 2019). "dyt" computes
+        ``gamma * tanh(alpha * x) + beta`` in place of a norm (Zhu et al. 2025).
     norm_position : {"before", "after"}, default="before"
         Norm before or after the activation. A dense layer that a norm follows directly has no bias: its entry
-        of ``intercepts_`` is zero and not trained.
+        of ``intercepts_`` is zero and not trained. "rms" and "dyt" do not centre and leave it its bias.
     normalize_input : bool, default=False
         Put a norm layer on the input as well (BatchNorm if `normalization` is None).
-    norm_momentum : float in [0, 1], default=0.99
+    norm_momentum : float in [0, 1] or None, default=0.99
         Share of the moving statistics that a batch leaves as it was, Keras' convention
-        (torch's `momentum` is one minus that). 0.9 suits small data.
+        (torch's `momentum` is one minus that). 0.9 suits small data. None: the moving statistics are the average
+        over all batches trained with None, each of the same weight, also over several calls of `partial_fit`.
     norm_epsilon : float, default=1e-3
-        Added to the variance.
+        Added to the variance, or to the mean square of "rms".
+    norm_groups : int, default=8
+        Groups of "group". Must divide the width of every normalized layer, into groups of at least 2 features.
+    virtual_batch_size : int, default=32
+        Rows of a batch that "ghost" normalizes together: ``max(1, n // virtual_batch_size)`` consecutive parts, the
+        last of which takes the remainder. The moving statistics move once a part, in order, as if it were a batch.
+    renorm_r_max, renorm_d_max : float, default=3.0, 5.0
+        Limits of the correction of "renorm": r within [1 / r_max, r_max], d within [-d_max, d_max]. 1 and 0 make it
+        "batch", with which Ioffe trains first: `epoch_callback` may raise them.
+    dyt_alpha : float, default=0.5
+        First value of the trainable alpha of each layer of "dyt".
+    freeze_norm : bool or "statistics", default=False
+        For fine-tuning with `warm_start` or `partial_fit`. "statistics": training normalizes with the moving
+        statistics as prediction does, and leaves them. True: gamma, beta and alpha stay as well, of any norm; so
+        does a layer of Keras with ``trainable=False``.
     norm_center, norm_scale : bool, default=True
         Whether norm layers have a trainable shift beta, scale gamma.
     norm_gamma_initializer : {"zeros", "ones"}, float or array-like, default="ones"
@@ -79,7 +98,7 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
     Attributes
     ----------
     norm_layers_ : list of NormLayer
-        The norm layers from input to output, with `gamma`, `beta`, `moving_mean`, `moving_variance`.
+        The norm layers from input to output, with `gamma`, `beta`, `moving_mean`, `moving_variance`, `alpha`.
     coefs_, intercepts_ : list of ndarray
         As in scikit-learn; views of the network's parameters.
     history_ : dict of list
@@ -143,6 +162,12 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
         normalize_input=False,
         norm_momentum=0.99,
         norm_epsilon=1e-3,
+        norm_groups=8,
+        virtual_batch_size=32,
+        renorm_r_max=3.0,
+        renorm_d_max=5.0,
+        dyt_alpha=0.5,
+        freeze_norm=False,
         norm_center=True,
         norm_scale=True,
         norm_gamma_initializer="ones",
@@ -209,8 +234,8 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _encode(self, labels):
-        """Return the class index in one column; for several labels a sample an indicator column a label."""
-        if self._label_binarizer.y_type_ in ("binary", "multiclass"):
+        """Return the class index, one column, for softmax; else an indicator column an output."""
+        if self._label_binarizer.y_type_ == "multiclass":
             return np.searchsorted(self.classes_, labels)[:, None]
         return self._label_binarizer.transform(labels)
 

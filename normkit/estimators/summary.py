@@ -1,6 +1,7 @@
 """The model summary: a table like Keras' ``Model.summary``."""
 
-from normkit.engine.plan import NONE
+from normkit.engine.norms import NONE
+from normkit.estimators._parameters import trained_norm_parameters
 from normkit.math.activations import CODES
 
 _ACTIVATIONS = {code: name for name, code in CODES.items()}
@@ -9,12 +10,14 @@ _ACTIVATIONS = {code: name for name, code in CODES.items()}
 def _rows_of(network, options):
     """Yield (layer, output shape, trainable, not trainable) from input to output."""
     plan, sizes = network.plan, network.sizes
-    norm_parameters = int(options.norm_scale) + int(options.norm_center)
+    trained = trained_norm_parameters(options)
 
     def norm_row(b):
-        batch = not network.is_layer_norm(b)
-        kind = "BatchNormalization" if batch else "LayerNormalization"
-        return kind, sizes[b], norm_parameters * sizes[b], 2 * sizes[b] if batch else 0
+        norm = network.norm(b)
+        shown = {"gamma": options.norm_scale, "beta": options.norm_center, "alpha": True}
+        counts = {name: network.count(name, b) for name in norm.parameters if shown[name]}
+        trainable = sum(count for name, count in counts.items() if name in trained)
+        return norm.kind, sizes[b], trainable, sum(counts.values()) - trainable + 2 * sizes[b] * norm.moving
 
     yield "Input", sizes[0], 0, 0
     if plan.norm[0] != NONE:

@@ -1,6 +1,7 @@
 """Leaf loops on feature-major blocks, (features, batch): one feature is one contiguous row.
 
-A norm over the batch (BatchNorm) works on rows, a norm over the features of a sample (LayerNorm) on columns.
+A norm over the batch (BatchNorm and its kin) works on rows, one over the features of a sample (LayerNorm, RMSNorm,
+GroupNorm) on columns.
 Arithmetic is in the data's own type, at its full vector width. The mean is carried as a pair ``high + low`` and
 subtracted in two steps: rounding it to one float32 would cost 1e-3 at mean 1e4.
 """
@@ -8,6 +9,7 @@ subtracted in two steps: rounding it to one float32 would cost 1e-3 at mean 1e4.
 import numpy as np
 
 from normkit._jit import leaf
+from normkit.math.exp import expm1
 
 
 @leaf(inline=True)
@@ -60,6 +62,56 @@ def normalize_row_backward(d, xhat, share, scale, dbeta, dgamma):  # three (n,),
 
 
 @leaf
+def scale_row(d, scale):  # (n,), scalar
+    """Multiply every element: the gradient of a norm with given statistics."""
+    for i in range(d.size):
+        d[i] *= scale
+
+
+@leaf
+def split_shares(share, chunk, out, weight):  # (n,), scalar, (>= n,), (>= n // chunk,) float64
+    """Divide the shares of each chunk of the batch by their sum, which `weight` receives.
+
+    The last chunk takes the remainder. In a chunk without weight the samples have equal shares.
+    """
+    t = out.dtype.type
+    n = share.size
+    chunks = n // chunk
+    for c in range(chunks):
+        first, last = c * chunk, n if c == chunks - 1 else (c + 1) * chunk
+        total = 0.0
+        for i in range(first, last):
+            total += np.float64(share[i])
+        weight[c] = total
+        for i in range(first, last):
+            out[i] = t(np.float64(share[i]) / total) if total > 0.0 else t(1.0 / (last - first))
+
+
+@leaf
+def dynamic_tanh_row(x, alpha, xhat):  # (n,), scalar, (n,)
+    """Write xhat = tanh(alpha * x)."""
+    t = x.dtype.type
+    zero, two = t(0), t(2)
+    for i in range(x.size):
+        v = alpha * x[i]
+        e = expm1(-two * abs(v))
+        s = -e / (e + two)
+        xhat[i] = -s if v < zero else s
+
+
+@leaf(inline=True)
+def dynamic_tanh_row_backward(d, x, xhat, scale):  # three (n,), scalar
+    """Write d = scale * (1 - xhat^2) * d, scale = gamma * alpha; returns sum(x * (1 - xhat^2) * d), d as it was."""
+    t = d.dtype.type
+    one, slope = t(1), t(0)
+    for i in range(d.size):
+        inner = (one - xhat[i] * xhat[i]) * d[i]
+        slope += inner * x[i]
+        d[i] = scale * inner
+    return slope
+
+
+@leaf
 def add_to_row(row, c):  # (n,), scalar
     """Add c to every element."""
     for i in range(row.size):
@@ -109,6 +161,25 @@ def sample_moments(x, n, mean, first, second):  # (features, >= n), scalar, thre
             p = a[i] - mean[i]
             first[i] += p
             second[i] += p * p
+
+
+@leaf(inline=True)
+def sample_squares(x, n, mean, first, second):  # (features, >= n), scalar, three (>= n,)
+    """Per sample, over the rows of x: the sum of squares; `sample_moments` around zero in place of the mean."""
+    t = x.dtype.type
+    features = x.shape[0]
+    for i in range(n):
+        mean[i] = t(0)
+        first[i] = t(0)
+        second[i] = t(0)
+    for j in range(0, features - 3, 4):
+        a, b, c, d = x[j], x[j + 1], x[j + 2], x[j + 3]
+        for i in range(n):
+            second[i] += (a[i] * a[i] + b[i] * b[i]) + (c[i] * c[i] + d[i] * d[i])
+    for j in range(features - features % 4, features):
+        a = x[j]
+        for i in range(n):
+            second[i] += a[i] * a[i]
 
 
 @leaf
