@@ -4,9 +4,11 @@ import click
 
 from .main import WrongData
 from .options import (
+    BATCH_NORMS,
     NORMS,
     ChoiceList,
     NumberList,
+    check_groups,
     compiling_notice,
     data_options,
     estimator_parameters,
@@ -49,11 +51,14 @@ def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, q
     try:
         loaded = data.load(dataset, target, data_dir)
         rows = len(data.split(loaded, 0).X_train)
-        if min(batch_sizes) == 1 and "batch" in norms:
+        over_batch = [norm for norm in norms if norm in BATCH_NORMS]
+        if min(batch_sizes) == 1 and over_batch:
             raise DataError(
                 "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
-                "leave 1 out of --batch-sizes or batch out of --norms"
+                f"leave 1 out of --batch-sizes or {', '.join(over_batch)} out of --norms"
             )
+        if wrong := check_groups(norms, model["hidden"], model["norm_groups"]):
+            raise DataError(wrong)
         directory = results.prepare(output) if output else None
     except DataError as error:
         raise WrongData(str(error)) from None

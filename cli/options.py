@@ -53,7 +53,8 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-NORMS = ("none", "batch", "layer")
+NORMS = ("none", "batch", "layer", "rms", "group", "ghost", "renorm", "dyt")
+BATCH_NORMS = ("batch", "ghost", "renorm")
 ACTIVATIONS = (
     "identity", "logistic", "tanh", "relu", "elu", "leaky_relu", "selu", "gelu", "silu", "softplus",
 )  # fmt: skip
@@ -90,10 +91,22 @@ model_options = together(
                  show_default=True, help="Norm before or after the activation."),
     click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
                  help="Share of the moving statistics kept at each step (Keras' convention)."),
+    click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
+                 help="Groups of the group norm; must divide the width of each layer."),
+    click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,
+                 help="Rows that the ghost norm normalizes together."),
     click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=0.0, show_default=True),
     click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
                  help="Adam's learning rate."),
 )  # fmt: skip
+
+
+def check_groups(norms, widths, groups):
+    """Return what is wrong with the groups of a group norm on layers of these widths, or None."""
+    wrong = [width for width in widths if width % groups or width < 2 * groups]
+    if "group" not in norms or not wrong:
+        return None
+    return f"--norm-groups {groups} must divide a layer of {wrong[0]} into groups of at least 2 features"
 
 
 def estimator_parameters(model: dict) -> dict:

@@ -5,7 +5,15 @@ from pathlib import Path
 import click
 
 from .main import WrongData
-from .options import NORMS, compiling_notice, data_options, estimator_parameters, model_options
+from .options import (
+    BATCH_NORMS,
+    NORMS,
+    check_groups,
+    compiling_notice,
+    data_options,
+    estimator_parameters,
+    model_options,
+)
 
 
 def _png(ctx, param, value):
@@ -39,11 +47,14 @@ def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, 
 
     try:
         sets = data.split(data.load(dataset, target, data_dir), seed)
-        if batch_size == 1 and (norm == "batch" or normalize_input and norm == "none"):
+        if batch_size == 1 and (norm in BATCH_NORMS or normalize_input and norm == "none"):
             raise DataError(
                 "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
                 "give a larger --batch-size or --norm layer"
             )
+        widths = [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input]
+        if wrong := check_groups([norm], widths, model["norm_groups"]):
+            raise DataError(wrong)
         if plot:
             results.prepare(Path(plot).parent)
     except DataError as error:

@@ -3,7 +3,7 @@
 from normkit_cli import options
 
 from normkit.engine.initializers import KERNELS
-from normkit.engine.plan import NORMS
+from normkit.engine.norms import NORMS
 from normkit.math.activations import CODES
 
 
@@ -11,3 +11,4 @@ def test_names_are_those_of_the_registries():
     assert set(options.ACTIVATIONS) == set(CODES)
     assert set(options.KERNEL_INITIALIZERS) == set(KERNELS)
     assert set(options.NORMS) == {name or "none" for name in NORMS}
+    assert set(options.BATCH_NORMS) == {name for name, norm in NORMS.items() if norm.moving}
