@@ -42,17 +42,18 @@ def make_network():
 
     def make(
         sizes, output="softmax", activation="tanh", norm=None, position="before", normalize_input=False,
-        dtype=np.float64, epsilon=1e-3, seed=0,
+        dtype=np.float64, epsilon=1e-3, seed=0, groups=2,
     ):  # fmt: skip
         hidden = len(sizes) - 2
         net = Network(
-            sizes, dtype, output, [activation] * hidden, [0.0] * hidden, norm, position, normalize_input, epsilon
-        )
+            sizes, dtype, output, [activation] * hidden, [0.0] * hidden, norm, position, normalize_input, epsilon,
+            groups,
+        )  # fmt: skip
         rng = np.random.default_rng(seed)
         for b in range(len(sizes)):
             if b > 0:
                 net.weight(b)[...] = rng.normal(size=net.weight(b).shape) / np.sqrt(sizes[b - 1])
-            for name, center in (("bias", 0.0), ("gamma", 1.0), ("beta", 0.0)):
+            for name, center in (("bias", 0.0), ("gamma", 1.0), ("beta", 0.0), ("alpha", 0.6)):
                 values = net.vector(name, b)
                 if values is not None:
                     values[...] = center + 0.3 * rng.normal(size=values.shape)

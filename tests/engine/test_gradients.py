@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from normkit.engine.network import Trainer
 from normkit.engine.rows import rows_of
+from normkit.engine.trainer import Trainer
 from normkit.math.activations import CODES as ACTIVATIONS
 
 SAMPLES, SIZES = 7, (3, 5, 4, 3)

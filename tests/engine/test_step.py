@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from normkit.engine.network import Trainer
 from normkit.engine.rows import rows_of
+from normkit.engine.trainer import Trainer
 
 # float64: sums in another order over three steps; float32: the same, and Adam divides small moments by their roots
 TOLERANCES = [(np.float64, 1e-9), (np.float32, 2e-4)]

@@ -5,6 +5,7 @@ from unittest import SkipTest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from normkit import MLPClassifier, MLPRegressor
+from normkit.engine.norms import NORMS
 
 # small layers and few epochs: the checks ask whether the estimators keep the rules, and tell blobs apart
 SMALL = {"hidden_layer_sizes": (16,), "max_iter": 40, "learning_rate_init": 0.02, "random_state": 0}
@@ -16,7 +17,7 @@ DO_NOT_APPLY = ("SCIPY_ARRAY_API is not set", "MLPClassifier does not have a dec
     [
         estimator(normalization=normalization, norm_momentum=0.9, **SMALL)
         for estimator in (MLPClassifier, MLPRegressor)
-        for normalization in (None, "batch", "layer")
+        for normalization in NORMS
     ]
 )
 def test_scikit_learn_check(estimator, check):

@@ -7,6 +7,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from normkit import MLPClassifier, MLPRegressor
+from normkit.engine.norms import NORMS
 
 ACTIVATIONS = {
     "identity": lambda z: z,
@@ -88,11 +89,17 @@ def test_orthogonal_kernel(units, digits):
 
 BAD = {
     "activation": ["swish", ["relu"], ["relu", "swish"], ["relu"] * 3],
-    "normalization": ["group", True],
+    "normalization": ["instance", True],
     "norm_position": ["behind", None],
     "normalize_input": ["yes", 2],
     "norm_momentum": [-0.1, 1.1, "0.9"],
     "norm_epsilon": [0.0, -1e-3],
+    "norm_groups": [0, -1, 2.0, None],
+    "virtual_batch_size": [1, 0, 8.0, None],
+    "renorm_r_max": [0.9, -1.0, "3", np.nan],
+    "renorm_d_max": [-0.1, None, np.nan],
+    "dyt_alpha": [0.0, -0.5, "half", np.nan],
+    "freeze_norm": ["all", None, 2],
     "norm_center": ["no"],
     "norm_scale": [None],
     "dropout": [1.0, -0.1, [0.1], [0.1, 1.0], "half"],
@@ -119,6 +126,19 @@ def test_bad_values(name, value, digits):
     assert not hasattr(model, "coefs_")
 
 
+@pytest.mark.parametrize("groups", [7, 8, 16])
+def test_groups_that_do_not_fit(groups, digits):
+    model = MLPClassifier((16, 12), normalization="group", norm_groups=groups)
+    with pytest.raises(ValueError, match=f"norm_groups must divide .* got norm_groups={groups} for a layer of 1[26]"):
+        model.fit(*digits)
+    assert not hasattr(model, "coefs_")
+
+
+def test_alpha_must_be_finite(digits):
+    with pytest.raises(ValueError, match="dyt_alpha"):
+        MLPClassifier((9,), normalization="dyt", dyt_alpha=np.inf).fit(*digits)
+
+
 def test_bad_numbers_in_first_values(digits):
     coefs = [np.full((64, 9), np.nan), np.zeros((9, 10))]
     with pytest.raises(ValueError, match="coefs_init contains NaN"):
@@ -127,10 +147,18 @@ def test_bad_numbers_in_first_values(digits):
 
 @pytest.mark.parametrize(
     "parameter",
-    [{"dropout": 0.1}, {"decoupled_weight_decay": 0.1}, {"warmup_epochs": 1}, {"learning_rate_decay": "cosine"}],
+    [
+        {"normalization": "renorm"},
+        {"dropout": 0.1},
+        {"decoupled_weight_decay": 0.1},
+        {"warmup_epochs": 1},
+        {"learning_rate_decay": "cosine"},
+    ],
 )
 def test_lbfgs_refuses_what_it_cannot_do(parameter, digits):
     (name,) = parameter
+    if name == "normalization":
+        name = "normalization='renorm'"
     with pytest.raises(ValueError, match=f"{name} needs solver='adam' or solver='sgd'"):
         MLPClassifier((9,), solver="lbfgs", **parameter).fit(*digits)
 
@@ -156,12 +184,19 @@ def test_clone_keeps_the_parameters():
         assert clone(model).get_params() == model.get_params()
 
 
-@pytest.mark.parametrize("normalization", ["batch", "layer"])
-@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    "solver, normalization",
+    [
+        (solver, norm)
+        for solver in ("adam", "lbfgs")
+        for norm in NORMS
+        if norm and (solver, norm) != ("lbfgs", "renorm")
+    ],
+)
 def test_norms_learn(solver, normalization):
     X, y = load_digits(return_X_y=True)
     model = MLPClassifier(
-        (32, 32), "elu", solver=solver, normalization=normalization, norm_momentum=0.9, max_iter=15,
+        (32, 32), "elu", solver=solver, normalization=normalization, norm_momentum=0.9, max_iter=20,
         learning_rate_init=0.01, random_state=0, batch_size=64,
     ).fit(X[:1000], y[:1000])  # fmt: skip
     assert model.score(X[1000:], y[1000:]) > 0.85
