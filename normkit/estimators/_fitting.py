@@ -9,7 +9,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
-from sklearn.utils import check_array, check_random_state, column_or_1d, shuffle
+from sklearn.utils import check_array, check_random_state, column_or_1d
 from sklearn.utils.validation import _check_sample_weight
 
 from normkit._jit import tell_when_compiling
@@ -82,13 +82,12 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
         weight = self._with_class_weight(labels, sample_weight, incremental)
-        targets = self._encode(labels)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         if first_pass:
             self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
         self._check_network(sizes)
-        samples = Samples(self, X, labels, targets, weight, sample_weight)
+        samples = Samples(self, X, labels, self._encode(labels), weight, sample_weight)
         if self.solver == "lbfgs":
             self._check_lbfgs(validation_data)
             fit_lbfgs(self, samples)
@@ -248,7 +247,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             if self.batch_size > n_samples:
                 warnings.warn(
                     "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
-                    stacklevel=6,
+                    stacklevel=8,
                 )
             size = int(np.clip(self.batch_size, 1, n_samples))
         batch_norm = averages_over_batch(self)
@@ -266,15 +265,16 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
     def _fit_epochs(self, samples, incremental, validation):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
-        chosen, held_out = np.arange(samples.X.shape[0]), None
-        watched = validation
+        held_out, watched = None, validation
         if self.early_stopping and validation is None:
-            chosen, held_out = self._split(samples)
+            order, held_out = self._split(samples)
             watched = samples
-        edges = self._batch_edges(len(chosen))
+        else:
+            order = np.arange(samples.X.shape[0])
+        all_rows = None if validation is None else np.arange(samples.X.shape[0])
+        edges = self._batch_edges(len(order))
         if not incremental or not hasattr(self, "_trainer"):
             self._start_optimizer(len(edges) - 1)
-        order = np.arange(len(chosen))
         epochs = 1 if incremental else self.max_iter
         self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
@@ -288,9 +288,9 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             for _ in range(epochs):
                 task = context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self)
                 if self.shuffle:
-                    order = shuffle(order, random_state=self._random_state)
-                self._train_epoch(samples, order if held_out is None else chosen[order], edges)
-                score = None if watched is None else self._record_validation(watched, held_out, samples, chosen)
+                    self._random_state.shuffle(order)  # as sklearn.utils.shuffle orders it, without two copies
+                self._train_epoch(samples, order, edges)
+                score = None if watched is None else self._record_validation(watched, held_out, samples, all_rows)
                 if self._count_no_improvement(score):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
@@ -302,10 +302,10 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                         f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                         "optimization hasn't converged yet.",
                         ConvergenceWarning,
-                        stacklevel=5,
+                        stacklevel=7,
                     )
         except KeyboardInterrupt:
-            warnings.warn("Training interrupted by user.", stacklevel=5)
+            warnings.warn("Training interrupted by user.", stacklevel=7)
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)

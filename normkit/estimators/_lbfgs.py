@@ -1,5 +1,7 @@
 """SciPy's L-BFGS on the engine's forward and backward code."""
 
+import warnings
+
 import numpy as np
 import scipy.optimize
 from sklearn.utils.fixes import _get_additional_lbfgs_options_dict
@@ -74,21 +76,78 @@ class Objective:
         return loss + 0.5 * self.alpha * float(weights @ weights) / self.total_weight, gradient
 
 
+class _Iterations:
+    """What SciPy calls: the objective, and after each iteration what watches the training.
+
+    The parameters belong to SciPy: what a callback changes of them is overwritten.
+    """
+
+    def __init__(self, model, samples):
+        self.model, self.samples, self.objective = model, samples, Objective(model, samples)
+        self.x = self.objective.pack(model._network.params)
+        self.stopped = False
+        self.context = model._init_callback_context(task_name="fit", max_subtasks=model.max_iter)
+        self.context.call_on_fit_task_begin(
+            estimator=model, X=samples.X, y=samples.labels, metadata=samples.metadata
+        )  # fmt: skip
+        self.task = None
+
+    def __call__(self, x):
+        if self.task is None:  # the first evaluation of an iteration
+            self.task = self.context.subcontext(task_name="iteration").call_on_fit_task_begin(estimator=self.model)
+        return self.objective(x)
+
+    def iteration_ends(self, intermediate_result):  # SciPy looks at the name
+        """Keep the iterate, and show it; StopIteration ends the fit."""
+        model = self.model
+        self.x = intermediate_result.x.copy()
+        model.n_iter_ += 1
+        model.loss_ = float(intermediate_result.fun)
+        if model.epoch_callback is not None or getattr(model, "_skl_callbacks", None):
+            self.settle(self.x)
+        task, self.task = self.task, None
+        self.stopped = model._epoch_ends(task, self.samples)
+        if self.stopped:
+            raise StopIteration
+
+    def settle(self, x):
+        """Leave the network at x, with the moving statistics of the whole set there."""
+        self.objective.unpack(x)
+        network, trainer = self.objective.network, self.objective.trainer
+        settings = trainer.settings
+        if network.uses_batch_statistics and not settings.frozen:
+            # one batch is the whole set; of several virtual batches the average
+            network.statistics.batches[...] = 0
+            trainer.settings = settings._replace(norm_momentum=-1.0)
+            self.objective(x)
+            trainer.settings = settings
+
+    def end(self):
+        """Tell the callbacks that the fit is over."""
+        if self.task is not None:  # an iteration that found no better point
+            self.task.call_on_fit_task_end(estimator=self.model)
+        self.model._task_ends(self.context, self.samples)
+
+
 def fit_lbfgs(model, samples):
     """Minimize; the moving statistics become those of the whole set at the solution."""
-    objective = Objective(model, samples)
+    model.n_iter_ = 0
+    iterations = _Iterations(model, samples)
     print_every = 1 if model.verbose is True or model.verbose >= 1 else -1
-    result = scipy.optimize.minimize(
-        objective, objective.pack(model._network.params), method="L-BFGS-B", jac=True,
-        options={
-            "maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol,
-            **_get_additional_lbfgs_options_dict("iprint", print_every),
-        },
-    )  # fmt: skip
-    model.n_iter_ = _check_optimize_result("lbfgs", result, model.max_iter)
-    model.loss_ = result.fun
-    # the batch is the whole set; of several virtual batches the average
-    if not objective.trainer.settings.frozen:
-        objective.network.statistics.batches[...] = 0
-    objective.trainer.settings = objective.trainer.settings._replace(norm_momentum=-1.0)
-    objective(result.x)
+    try:
+        result = scipy.optimize.minimize(
+            iterations, iterations.x, method="L-BFGS-B", jac=True, callback=iterations.iteration_ends,
+            options={
+                "maxfun": model.max_fun, "maxiter": model.max_iter, "gtol": model.tol,
+                **_get_additional_lbfgs_options_dict("iprint", print_every),
+            },
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        warnings.warn("Training interrupted by user.", stacklevel=7)
+        iterations.settle(iterations.x)
+    else:
+        if not iterations.stopped:
+            model.n_iter_ = _check_optimize_result("lbfgs", result, model.max_iter)
+        model.loss_ = result.fun
+        iterations.settle(result.x)
+    iterations.end()

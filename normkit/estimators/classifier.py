@@ -234,8 +234,8 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _encode(self, labels):
-        """Return the class index, one column, for softmax; else an indicator column an output."""
-        if self._label_binarizer.y_type_ == "multiclass":
+        """Return the class index in one column; for several labels a sample an indicator column a label."""
+        if self._label_binarizer.y_type_ in ("binary", "multiclass"):
             return np.searchsorted(self.classes_, labels)[:, None]
         return self._label_binarizer.transform(labels)
 
