@@ -1,24 +1,24 @@
 """How x and out lie in memory does not matter: strides, order, read-only, overlap."""
 
+import ml_dtypes
 import numpy as np
 import pytest
+from family import BFLOAT16, NORMS, assert_close
 
-from normkit import batch_norm, batch_norm_backward, layer_norm, layer_norm_backward
-from normkit.kernels.cpu import arrays as kernels
-
-SHAPE = (6, 4, 5)
-CASES = [
-    (batch_norm, batch_norm_backward, -1),
-    (batch_norm, batch_norm_backward, 1),
-    (batch_norm, batch_norm_backward, 0),
-    (layer_norm, layer_norm_backward, -1),
-    (layer_norm, layer_norm_backward, (0, 2)),
-]
+SHAPE = (6, 4, 10)
 
 
-def arrays(seed=0, dtype=np.float32):
-    rng = np.random.default_rng(seed)
-    return rng.normal(size=SHAPE).astype(dtype), rng.normal(size=SHAPE).astype(dtype)
+def axes(norm):
+    if norm.rows:
+        return [-1, 1, (0, 2)]
+    return [-1, 1] if norm.label in ("group_norm", "instance_norm", "batch_norm-ghost") else [-1, 1, 0]
+
+
+CASES = [(norm, axis) for norm in NORMS for axis in axes(norm)]
+every_case = pytest.mark.parametrize(
+    "norm, axis", CASES, ids=[f"{norm.label}-{axis}".replace(" ", "") for norm, axis in CASES]
+)
+every_dtype = pytest.mark.parametrize("dtype", [np.float32, BFLOAT16], ids=["float32", "bfloat16"])
 
 
 def read_only(a):
@@ -41,134 +41,204 @@ def every_second(a):
 
 
 LAYOUTS = {
+    "c": np.copy,
     "fortran": np.asfortranarray,
     "reversed": lambda a: a[::-1, :, ::-1].copy()[::-1, :, ::-1],
     "transposed": lambda a: np.ascontiguousarray(a.transpose(1, 2, 0)).transpose(2, 0, 1),
     "strided": every_second,
-    "read-only": read_only,
     "unaligned": unaligned,
+    "read-only": read_only,
 }
+WRITEABLE = [name for name in LAYOUTS if name != "read-only"]
 
 
-def assert_same(got, want):
+def assert_same(got, want, message=""):
     for a, b in zip(got, want, strict=True):
-        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a, b, err_msg=message)
 
 
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("forward, backward, axis", CASES)
-def test_inputs(forward, backward, axis, layout):
-    x, dy = arrays()
-    moved_x, moved_dy = LAYOUTS[layout](x), LAYOUTS[layout](dy)
-    want = forward(x, axis=axis, return_stats=True)
-    assert_same(forward(moved_x, axis=axis, return_stats=True), want)
-    _, mean, rstd = want
-    gradients = backward(dy, x, None, mean, rstd, axis=axis)
-    assert_same(backward(moved_dy, moved_x, None, mean, rstd, axis=axis), gradients)
-    assert_same((moved_x, moved_dy), (x, dy))  # inputs are left alone
+def assert_near(got, want, message=""):
+    """Another order of memory may be another order of summation."""
+    for a, b in zip(got, want, strict=True):
+        b = np.asarray(b)
+        if b.dtype == np.float64:  # statistics, which are summed in float32
+            a, b = np.float32(a), np.float32(b)
+        assert_close(a, b.astype(np.float64), message)
 
 
-@pytest.mark.parametrize("forward, backward, axis", CASES)
-def test_a_read_only_input_outlives_its_name(forward, backward, axis):
-    want = forward(arrays()[0], axis=axis)
-    np.testing.assert_array_equal(forward(read_only(arrays()[0]), axis=axis), want)
+class Example:
+    """A call forward and backward on plain arrays; the results that every other layout must repeat."""
+
+    def __init__(self, norm, axis, dtype):
+        self.norm, self.axis = norm, axis
+        self.xs, self.dys, self.parameters = norm.data(SHAPE, axis, dtype)
+        self.results, self.statistics = self.forward(self.xs)
+        self.x = self.results[-1] if norm.arrays > 1 else self.xs[0]
+        self.gradients = self.backward(self.dys, self.x)
+
+    def forward(self, xs, **options):
+        return self.norm.forward(xs, self.parameters, self.axis, **options)
+
+    def backward(self, dys, x, **options):
+        return self.norm.backward(dys, x, self.parameters[0], self.statistics, self.axis, **options)
 
 
-def test_read_only_arrays_are_not_compiled_for():
-    x = arrays()[0].reshape(-1, 5)
-    layer_norm(x)
-    compiled = len(kernels.layer_norm[0].signatures)
-    layer_norm(read_only(x))
-    layer_norm(unaligned(x), out=unaligned(x))
-    assert len(kernels.layer_norm[0].signatures) == compiled
+@every_dtype
+@every_case
+def test_inputs(norm, axis, dtype):
+    example = Example(norm, axis, dtype)
+    for name, layout in LAYOUTS.items():
+        xs, dys = [layout(x) for x in example.xs], [layout(dy) for dy in example.dys]
+        results, statistics = example.forward(xs)
+        assert_near((*results, *statistics), (*example.results, *example.statistics), name)
+        assert_near(example.backward(dys, layout(example.x)), example.gradients, name)
+        assert_same((*xs, *dys), (*example.xs, *example.dys), name)  # inputs are left alone
 
 
-@pytest.mark.parametrize("forward, backward, axis", CASES)
-def test_a_broadcast_input(forward, backward, axis):
-    row = np.arange(5, dtype=np.float32)
+@every_case
+def test_a_broadcast_input(norm, axis):
+    row = np.linspace(-1, 2, 10, dtype=np.float32)
+    _, _, parameters = norm.data(SHAPE, axis, np.float32)
     x = np.broadcast_to(row, SHAPE)
-    np.testing.assert_array_equal(forward(x, axis=axis), forward(x.copy(), axis=axis))
+    want = norm.forward([x.copy()] * norm.arrays, parameters, axis)[0]
+    assert_near(norm.forward([x] * norm.arrays, parameters, axis)[0], want)
 
 
-@pytest.mark.parametrize("layout", ["c", "fortran", "reversed", "transposed", "strided", "unaligned"])
-@pytest.mark.parametrize("forward, backward, axis", CASES)
-def test_out(forward, backward, axis, layout):
-    x, dy = arrays()
-    y, mean, rstd = forward(x, axis=axis, return_stats=True)
-    dx, _, _ = backward(dy, x, None, mean, rstd, axis=axis)
-    out = LAYOUTS.get(layout, np.copy)(np.full(SHAPE, 9, np.float32))
-    assert forward(x, axis=axis, out=out) is out
-    np.testing.assert_array_equal(out, y)
-    out[...] = 9
-    assert backward(dy, x, None, mean, rstd, axis=axis, out=out)[0] is out
-    np.testing.assert_array_equal(out, dx)
+@pytest.mark.parametrize("norm", NORMS, ids=lambda norm: norm.label)
+def test_a_read_only_input_outlives_its_name(norm):
+    example = Example(norm, -1, np.float32)
+    assert_same(example.forward([read_only(x) for x in example.xs])[0], example.results)
+
+
+@every_dtype
+@every_case
+def test_out(norm, axis, dtype):
+    example = Example(norm, axis, dtype)
+    for name in WRITEABLE:
+        outs = [LAYOUTS[name](np.full(SHAPE, 9, dtype)) for _ in range(norm.arrays)]
+        results, statistics = example.forward(example.xs, **dict(zip(("out", "sum_out"), outs)))
+        assert all(result is out for result, out in zip(results, outs, strict=True))
+        assert_same((*outs, *statistics), (*example.results, *example.statistics), name)
+        out = LAYOUTS[name](np.full(SHAPE, 9, dtype))
+        gradients = example.backward(example.dys, example.x, out=out)
+        assert gradients[0] is out
+        assert_same(gradients, example.gradients, name)
 
 
 def test_out_leaves_what_lies_between_alone():
-    x, _ = arrays()
-    store = np.full((6, 4, 10), 9, np.float32)
-    layer_norm(x, out=store[..., ::2])
-    assert (store[..., 1::2] == 9).all()
+    for norm, axis in CASES:
+        example = Example(norm, axis, np.float32)
+        store = np.full((6, 4, 20), 9, np.float32)
+        example.forward(example.xs, out=store[..., ::2])
+        assert (store[..., 1::2] == 9).all()
 
 
-@pytest.mark.parametrize("layout", ["c", "fortran", "reversed", "strided"])
-@pytest.mark.parametrize("forward, backward, axis", CASES)
-def test_in_place(forward, backward, axis, layout, path):
-    x, dy = arrays()
-    y, mean, rstd = forward(x, axis=axis, return_stats=True)
-    gradients = backward(dy, x, None, mean, rstd, axis=axis)
-    arrange = LAYOUTS.get(layout, np.copy)
-    own = arrange(x)
-    assert_same(forward(own, axis=axis, out=own, return_stats=True), (y, mean, rstd))
-    own = arrange(dy)
-    assert_same(backward(own, x, None, mean, rstd, axis=axis, out=own), gradients)
-    own = arrange(x)
-    assert_same(backward(dy, own, None, mean, rstd, axis=axis, out=own), gradients)
+@every_case
+def test_in_place_is_out_of_place(norm, axis):
+    """The same order of memory, the same bits."""
+    example = Example(norm, axis, np.float32)
+    xs = [x.copy() for x in example.xs]
+    assert_same(example.forward(xs, out=xs[0])[0], example.results)
+    dys = [dy.copy() for dy in example.dys]
+    assert_same(example.backward(dys, example.x, out=dys[0]), example.gradients)
+    x = example.x.copy()
+    assert_same(example.backward(example.dys, x, out=x), example.gradients)
 
 
-@pytest.mark.parametrize("shift", [-7, -1, 1, 7, 20])
-@pytest.mark.parametrize("forward, backward, axis", CASES)
-def test_out_that_overlaps_an_input_at_an_offset(forward, backward, axis, shift):
-    x, dy = arrays()
-    y, mean, rstd = forward(x, axis=axis, return_stats=True)
-    dx, _, _ = backward(dy, x, None, mean, rstd, axis=axis)
-
-    def overlapping(a):
-        store = np.zeros(a.size + abs(shift), a.dtype)
-        start = max(0, -shift)
-        view = store[start : start + a.size].reshape(a.shape)
-        view[...] = a
-        return view, store[start + shift : start + shift + a.size].reshape(a.shape)
-
-    own, out = overlapping(x)
-    np.testing.assert_array_equal(forward(own, axis=axis, out=out), y)
-    own, out = overlapping(dy)
-    np.testing.assert_array_equal(backward(own, x, None, mean, rstd, axis=axis, out=out)[0], dx)
-    own, out = overlapping(x)
-    np.testing.assert_array_equal(backward(dy, own, None, mean, rstd, axis=axis, out=out)[0], dx)
+@every_dtype
+@every_case
+def test_in_place(norm, axis, dtype):
+    example = Example(norm, axis, dtype)
+    for name in WRITEABLE:
+        xs = [LAYOUTS[name](x) for x in example.xs]
+        results, statistics = example.forward(xs, out=xs[0])
+        assert_near((*results, *statistics), (*example.results, *example.statistics), name)
+        if norm.arrays > 1:
+            for order in ((0, 1), (1, 0)):
+                xs = [LAYOUTS[name](x) for x in example.xs]
+                results, _ = example.forward(xs, out=xs[order[0]], sum_out=xs[order[1]])
+                assert_near(results, example.results, name)
+        for which in range(norm.arrays):
+            dys = [LAYOUTS[name](dy) for dy in example.dys]
+            assert_near(example.backward(dys, example.x, out=dys[which]), example.gradients, name)
+        x = LAYOUTS[name](example.x)
+        assert_near(example.backward(example.dys, x, out=x), example.gradients, name)
 
 
-def test_out_that_overlaps_transposed():
+def overlapping(a, shift):
+    """A copy of a, and an output that begins shift elements away from it."""
+    store = np.zeros(a.size + abs(shift), a.dtype)
+    start = max(0, -shift)
+    view = store[start : start + a.size].reshape(a.shape)
+    view[...] = a
+    return view, store[start + shift : start + shift + a.size].reshape(a.shape)
+
+
+@every_case
+def test_out_that_overlaps_an_input_at_an_offset(norm, axis):
+    example = Example(norm, axis, np.float32)
+    for shift in (-7, -1, 1, 7, 40):
+        for which in range(norm.arrays):
+            xs = list(example.xs)
+            xs[which], out = overlapping(xs[which], shift)
+            assert_same(example.forward(xs, out=out)[0], example.results, f"shift {shift}")
+            if norm.arrays > 1:
+                xs[which], out = overlapping(example.xs[which], shift)
+                assert_same(example.forward(xs, sum_out=out)[0], example.results, f"shift {shift}")
+            dys = list(example.dys)
+            dys[which], out = overlapping(dys[which], shift)
+            assert_same(example.backward(dys, example.x, out=out), example.gradients, f"shift {shift}")
+        x, out = overlapping(example.x, shift)
+        assert_same(example.backward(example.dys, x, out=out), example.gradients, f"shift {shift}")
+
+
+@pytest.mark.parametrize("norm", [norm for norm in NORMS if norm.label in ("batch_norm", "layer_norm", "rms_norm")])
+def test_out_that_overlaps_transposed(norm):
     store = np.random.default_rng(0).normal(size=(30, 30))
-    want = layer_norm(store.T.copy())
-    np.testing.assert_array_equal(layer_norm(store.T, out=store), want)
+    want, _ = norm.forward([store.T.copy()], [], -1)
+    norm.forward([store.T], [], -1, out=store)
+    assert_near([store], want)
 
 
 def test_out_that_holds_the_parameters():
     x = np.random.default_rng(0).normal(size=(5, 3))
-    for norm in (batch_norm, layer_norm):
+    for norm in NORMS:
+        if norm.label in ("group_norm", "instance_norm"):
+            continue  # need more columns
+        parameters = [x[0].copy(), x[1].copy()][: norm.parameters]
+        want = norm.forward([x] * norm.arrays, parameters, -1)[0][0]
         own = x.copy()
-        np.testing.assert_array_equal(norm(own, own[0], own[1], out=own), norm(x, x[0], x[1]))
+        held = [own[0], own[1]][: norm.parameters]
+        got = norm.forward([own, x][: norm.arrays], held, -1, out=own)[0][0]
+        np.testing.assert_array_equal(got, want, err_msg=norm.label)
 
 
-@pytest.mark.parametrize("forward, backward, axis", CASES[:4])
-def test_parameters_of_any_type_and_layout(forward, backward, axis):
-    x, dy = arrays()
-    n = SHAPE[axis]
-    gamma, beta = np.arange(1, n + 1), np.linspace(-1, 1, n)
-    want = forward(x, gamma.astype(float), beta, axis=axis, return_stats=True)
-    wide = np.zeros(2 * n)
-    wide[::2] = beta
-    assert_same(forward(x, gamma, wide[::2], axis=axis, return_stats=True), want)
-    assert_same(forward(x, list(gamma), list(beta), axis=axis, return_stats=True), want)
-    assert_same(forward(x, gamma.astype(np.float32), read_only(beta), axis=axis, return_stats=True), want)
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float32, np.float64, ml_dtypes.bfloat16, list])
+def test_parameters_of_any_type_and_layout(kind):
+    for norm, axis in CASES:
+        if isinstance(axis, tuple):
+            continue
+        example = Example(norm, axis, np.float32)
+        n = SHAPE[axis]
+        whole = [np.arange(1, n + 1), np.arange(n)[::-1]][: norm.parameters]
+        want, statistics = norm.forward(example.xs, [a.astype(float) for a in whole], axis)
+        given = [list(a) if kind is list else a.astype(kind) for a in whole]
+        assert_same(norm.forward(example.xs, given, axis)[0], want)
+        gradients = norm.backward(example.dys, example.x, whole[0].astype(float), statistics, axis)
+        assert_same(norm.backward(example.dys, example.x, given[0], statistics, axis), gradients)
+        if kind is not list:
+            strided = [read_only(every_second(a)) for a in given]
+            assert_same(norm.forward(example.xs, strided, axis)[0], want)
+
+
+def test_results_are_the_callers():
+    """Nothing that is returned shares memory with anything given, or with another result."""
+    for norm, axis in CASES:
+        example = Example(norm, axis, np.float64)
+        arrays = [*example.results, *example.statistics, *(g for g in example.gradients if np.ndim(g))]
+        given = [*example.xs, *example.dys, *example.parameters]
+        for i, a in enumerate(arrays):
+            others = [*arrays[:i], *arrays[i + 1 :], *given]
+            if a is example.x:
+                continue
+            assert not any(np.shares_memory(a, b) for b in others), norm.label

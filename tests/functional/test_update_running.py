@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from normkit import batch_norm, update_running
+from normkit import batch_norm, reference, update_running
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.9, 0.99, 1.0, 1])
@@ -56,6 +56,44 @@ def test_views_are_updated_in_place():
     np.testing.assert_array_equal(store, [[0, 1, 3], [0, 0, 0], [0, 2, 4], [0, 0, 0]])
 
 
+def test_without_momentum_it_is_the_average_of_all_batches():
+    batches = np.random.default_rng(0).normal(3, 2, size=(50, 2, 4))
+    running_mean, running_var = np.full(4, 9.0), np.full(4, 9.0)  # the first batch replaces what was there
+    for count, (mean, var) in enumerate(batches, start=1):
+        update_running(running_mean, running_var, mean, var, momentum=None, count=count)
+        np.testing.assert_allclose(running_mean, batches[:count, 0].mean(axis=0), rtol=1e-13)
+    np.testing.assert_allclose(running_var, batches[:, 1].mean(axis=0), rtol=1e-13)
+    expected = reference.moving_average(running_mean, batches[0, 0], count=51)
+    update_running(running_mean, running_var, *batches[0], momentum=None, count=51)
+    np.testing.assert_allclose(running_mean, expected, rtol=1e-15)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.0}, {"momentum": 1.0}, {"momentum": None, "count": 3}])
+def test_what_is_not_finite_is_left_out(options):
+    """One bad batch would spoil the moving statistics, and with them all inference, for ever."""
+    bad = np.array([np.nan, np.inf, -np.inf, 1.0])
+    running_mean, running_var = np.arange(4.0), np.arange(4.0) + 1
+    update_running(running_mean, running_var, bad, np.abs(bad), **options)
+    np.testing.assert_array_equal(running_mean[:3], [0, 1, 2])
+    np.testing.assert_array_equal(running_var[:3], [1, 2, 3])
+    momentum = options.get("momentum", 0.99)
+    want = reference.moving_average(np.array([3.0, 4.0]), 1.0, momentum, options.get("count"))
+    np.testing.assert_allclose((running_mean[3], running_var[3]), want, rtol=1e-15)
+
+
+def test_what_would_overflow_is_left_out():
+    running_mean, running_var = np.ones(2, np.float16), np.ones(2, np.float32)
+    update_running(running_mean, running_var, np.array([1e9, 2.0]), np.array([1.0, 1e60]))
+    assert np.isfinite(running_mean).all() and np.isfinite(running_var).all()
+
+
+def test_statistics_of_an_empty_batch_are_left_out():
+    running_mean, running_var = np.ones(3), np.ones(3)
+    _, mean, rstd = batch_norm(np.empty((0, 3)), return_stats=True)
+    update_running(running_mean, running_var, mean, rstd**-2 - 1e-3)
+    np.testing.assert_array_equal((running_mean, running_var), np.ones((2, 3)))
+
+
 def read_only(a):
     a.flags.writeable = False
     return a
@@ -78,6 +116,11 @@ WRONG = [
     ((ZERO, ZERO, ZERO, ZERO), {"momentum": 1.5}, ValueError, r"momentum must be in \[0, 1\], got 1.5"),
     ((ZERO, ZERO, ZERO, ZERO), {"momentum": np.nan}, ValueError, r"momentum must be in \[0, 1\], got nan"),
     ((ZERO, ZERO, ZERO, ZERO), {"momentum": "0.9"}, TypeError, "momentum must be a number, got str"),
+    ((ZERO, ZERO, ZERO, ZERO), {"momentum": True}, TypeError, "momentum must be a number, got bool"),
+    ((ZERO, ZERO, ZERO, ZERO), {"momentum": None}, (TypeError, ValueError), ".*count"),
+    ((ZERO, ZERO, ZERO, ZERO), {"momentum": None, "count": 0}, ValueError, "count must .*got 0"),
+    ((ZERO, ZERO, ZERO, ZERO), {"momentum": None, "count": -1}, ValueError, "count must .*got -1"),
+    ((ZERO, ZERO, ZERO, ZERO), {"momentum": None, "count": 1.5}, TypeError, "count must .*"),
 ]
 
 
