@@ -33,8 +33,8 @@ def _environment(threads, caches):
 class Process:
     """A worker on `len(cores)` cores. It is stopped whenever it is not asked, so that no idle pool spins."""
 
-    def __init__(self, name, folder, cores, cold):
-        if absent := [package for package in ENGINES[name].requires if not installed(package)]:
+    def __init__(self, name, folder, cores, cold, entries=ENGINES, command=("worker.py",)):
+        if absent := [package for package in entries[name].requires if not installed(package)]:
             raise EngineFailed(f"not installed: {', '.join(absent)}")
         self.name = name
         self.log = open(Path(folder) / f"{name}.log", "wb")
@@ -43,7 +43,7 @@ class Process:
         # without earlier runs' compiled code the compile times mean something
         environment = _environment(len(cores), Path(folder) / f"{name}-cache" if cold else None)
         self.process = subprocess.Popen(
-            [sys.executable, str(_HERE / "worker.py"), name, str(folder)], stdin=subprocess.PIPE,
+            [sys.executable, str(_HERE / command[0]), name, str(folder), *command[1:]], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self.log, text=True, env=environment, preexec_fn=pin,
         )  # fmt: skip
         self.process.send_signal(signal.SIGSTOP)

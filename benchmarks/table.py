@@ -8,9 +8,12 @@ import json
 import statistics
 from pathlib import Path
 
+import accuracy_table
 import click
+import norm_table
 
-BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+# the part of the README that a kind of result goes to
+SECTIONS = {"training": "results", "norms": "norms", "accuracy": "accuracy"}
 README = Path(__file__).with_name("README.md")
 HEADER = ("engine", "step µs", "ratio", "quartiles", "loss", "acc.", "compile s")
 CASE_HEADER = ("type", "order", "rows", "step µs", "fastest")
@@ -116,11 +119,21 @@ def _grid(header, rows, left=1):
     return "\n".join(["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
+MARKDOWN = {"norms": norm_table.markdown, "accuracy": accuracy_table.markdown}
+
+
+def kind(result):
+    """Return which script wrote the result; `training.py` and `rows.py` share a part of the README."""
+    return result.get("kind", "training")
+
+
 def markdown(result):
-    """Return a result file, of `training.py` or of `rows.py`, as Markdown."""
+    """Return a result file as Markdown."""
     machine = result["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items()))
     parts = [f"{machine['cpu']}, {machine['system']}, Python {machine['python']}; {versions}."]
+    if kind(result) != "training":
+        return "\n\n".join(parts + MARKDOWN[kind(result)](result, _grid))
     if "cases" in result:
         threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
         parts.append(f"**A step against the number of rows, batch {result['batch_size']}, {threads}**")
@@ -132,17 +145,24 @@ def markdown(result):
     return "\n\n".join(parts)
 
 
+def _replaced(text, marker, tables):
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise click.ClickException(f"{README} needs one line {begin} and one line {end}")
+    head, rest = text.split(begin)
+    body = "\n\n".join(tables) or "Not measured yet."
+    return f"{head}{begin}\n\n{body}\n\n{end}{rest.split(end)[1]}"
+
+
 @click.command()
 @click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--check", is_flag=True, help="Write nothing; fail if the README is not what it would write.")
 def main(files, check):
     """Put the tables of result FILES into benchmarks/README.md."""
-    text = README.read_text(encoding="utf-8")
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise click.ClickException(f"{README} needs one line {BEGIN} and one line {END}")
-    tables = [markdown(json.loads(file.read_text(encoding="utf-8"))) for file in sorted(files)]
-    head, rest = text.split(BEGIN)
-    new = f"{head}{BEGIN}\n\n" + ("\n\n".join(tables) or "not measured yet") + f"\n\n{END}{rest.split(END)[1]}"
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(files)]
+    new = text = README.read_text(encoding="utf-8")
+    for name, marker in SECTIONS.items():
+        new = _replaced(new, marker, [markdown(result) for result in results if kind(result) == name])
     if check and new != text:
         raise click.ClickException(f"{README} is out of date: run this without --check")
     if not check:

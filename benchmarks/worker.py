@@ -42,7 +42,7 @@ class Worker:
         second = self._timed(self.problem.order(1, batch_size, steps))[1]
         return {
             "compile_s": max(first - second, 0.0), "import_s": self.import_s, "versions": self.versions,
-            "threads": _thread_settings(),
+            "threads": thread_settings(),
         }  # fmt: skip
 
     def check(self, batch_size, epochs):
@@ -60,7 +60,8 @@ class Worker:
         return {"step_s": self._timed(self.problem.order(100 + repeat, batch_size, steps))[0]}
 
 
-def _thread_settings():
+def thread_settings():
+    """Return what the thread pools of this process are set to."""
     from threadpoolctl import threadpool_info
 
     pools = [{k: pool.get(k) for k in ("internal_api", "version", "num_threads")} for pool in threadpool_info()]
@@ -76,8 +77,8 @@ def _thread_settings():
     return settings
 
 
-def main():
-    name, folder = sys.argv[1:]
+def serve(make):
+    """Answer requests from standard input with what `make` returns, which is made at the first of them."""
     # replies go where standard output went; what libraries print goes to the log
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -85,7 +86,7 @@ def main():
     for line in sys.stdin:
         request = json.loads(line)
         try:
-            worker = worker or Worker(name, folder)
+            worker = worker or make()
             reply = getattr(worker, request.pop("do"))(**request)
         except Exception as error:  # reported in the table; the other engines go on
             import traceback
@@ -97,4 +98,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    serve(lambda: Worker(*sys.argv[1:]))
