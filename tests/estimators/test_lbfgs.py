@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from normkit import MLPClassifier
-from normkit.engine.network import Trainer
+from normkit.engine.trainer import Trainer
 
 FIT = {"hidden_layer_sizes": (8,), "solver": "lbfgs", "random_state": 0, "tol": 0.0}
 
