@@ -145,9 +145,8 @@ def _is_frozen(settings):
 @leaf(inline=True)
 def _chunk(plan, settings, b, n):
     """Size of the consecutive chunks of the batch that share statistics; the last one takes the remainder."""
-    if plan.variant[b] == _GHOST and not _is_frozen(settings):
-        return min(settings.virtual_batch_size, n)
-    return n
+    size = settings.virtual_batch_size
+    return size if plan.variant[b] == _GHOST and not _is_frozen(settings) and n >= 2 * size else n
 
 
 @leaf(inline=True)
