@@ -12,38 +12,58 @@ from normkit._version import __version__
 if TYPE_CHECKING:
     from normkit.estimators import MLPClassifier, MLPRegressor
     from normkit.functional import (
+        add_layer_norm,
+        add_layer_norm_backward,
+        add_rms_norm,
+        add_rms_norm_backward,
         batch_norm,
         batch_norm_backward,
+        batch_renorm,
+        batch_renorm_backward,
+        dynamic_tanh,
+        dynamic_tanh_backward,
+        group_norm,
+        group_norm_backward,
+        instance_norm,
+        instance_norm_backward,
         layer_norm,
         layer_norm_backward,
+        rms_norm,
+        rms_norm_backward,
         update_running,
     )
 
-_HOME = {
-    "MLPClassifier": "normkit.estimators",
-    "MLPRegressor": "normkit.estimators",
-    "batch_norm": "normkit.functional",
-    "batch_norm_backward": "normkit.functional",
-    "layer_norm": "normkit.functional",
-    "layer_norm_backward": "normkit.functional",
-    "update_running": "normkit.functional",
-}
+_HOME = {"MLPClassifier": "normkit.estimators", "MLPRegressor": "normkit.estimators"}
 
 __all__ = [
     "MLPClassifier",
     "MLPRegressor",
     "__version__",
+    "add_layer_norm",
+    "add_layer_norm_backward",
+    "add_rms_norm",
+    "add_rms_norm_backward",
     "batch_norm",
     "batch_norm_backward",
+    "batch_renorm",
+    "batch_renorm_backward",
+    "dynamic_tanh",
+    "dynamic_tanh_backward",
+    "group_norm",
+    "group_norm_backward",
+    "instance_norm",
+    "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "rms_norm",
+    "rms_norm_backward",
     "update_running",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        value = globals()[name] = getattr(import_module(_HOME[name]), name)
+    if name in __all__:
+        value = globals()[name] = getattr(import_module(_HOME.get(name, "normkit.functional")), name)
         return value
     raise AttributeError(f"module 'normkit' has no attribute {name!r}")
 

@@ -175,15 +175,17 @@ class _LeafCompiler(Compiler):
         super().__init__(typing_context, target_context, library, *others)
 
 
-def leaf(function=None, *, inline=False):
+def leaf(function=None, *, inline=False, ordered=False):
     """Compile a function that is called from compiled code only.
 
-    `inline` is for two kinds. One has a long argument list: a call passes every field of every array and named
-    tuple on the stack, 0.3 us for a few hundred of them. The other sums: the compiler may reorder its sums.
+    `inline` is for three kinds. One has a long argument list: a call passes every field of every array and named
+    tuple on the stack, 0.3 us for a few hundred of them. The second sums: the compiler may reorder its sums. The third
+    is a piece of a loop whose constant arguments decide what becomes of it; where it sums in vectors, `ordered` keeps
+    the sums as they are written.
     """
     if function is None:
-        return functools.partial(leaf, inline=inline)
-    fastmath = _REORDERED if inline else _EXACT
+        return functools.partial(leaf, inline=inline, ordered=ordered)
+    fastmath = _REORDERED if inline and not ordered else _EXACT
     options = {"fastmath": fastmath, "error_model": "numpy", "forceinline": inline, "pipeline_class": _LeafCompiler}
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
 

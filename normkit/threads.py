@@ -16,34 +16,51 @@ _team = threading.Lock()
 _owner_process: int | None = None
 
 
+@functools.cache
+def _cores() -> int:
+    import joblib  # knows affinity, a container's quota and LOKY_MAX_CPU_COUNT
+
+    return joblib.cpu_count()
+
+
 def available() -> int:
     """Return the number of cores this process may use, as far as Numba was not told to use fewer."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, numba.config.NUMBA_NUM_THREADS))
+    return max(1, min(_cores(), numba.config.NUMBA_NUM_THREADS))
 
 
-@contextlib.contextmanager
-def team(wanted: int) -> Iterator[int]:
-    """Reserve Numba's thread team; yields the number of threads to use, 1 where a team cannot be had."""
-    global _owner_process
-    wanted = min(wanted, numba.config.NUMBA_NUM_THREADS)
-    if wanted <= 1 or not _team.acquire(blocking=False):
-        yield 1
-        return
-    try:
+class team:  # noqa: N801 - used like a function: `with team(2) as n`
+    """Reserve Numba's thread team; gives the number of threads to use, 1 where a team cannot be had.
+
+    No generator makes it a context manager: that would cost a microsecond of the few that a call may take.
+    """
+
+    __slots__ = ("_before", "_wanted")
+
+    def __init__(self, wanted: int) -> None:
+        self._wanted = wanted
+        self._before = 0  # how many threads Numba was told to use, while they are reserved
+
+    def __enter__(self) -> int:
+        global _owner_process
+        if self._wanted <= 1 or not _team.acquire(blocking=False):
+            return 1
+        before = numba.get_num_threads()
+        wanted = min(self._wanted, before)
         if _owner_process is None:
             _owner_process = os.getpid()
-        if _owner_process != os.getpid():
-            yield 1
-            return
-        before = numba.get_num_threads()
-        numba.set_num_threads(wanted)
-        try:
-            yield wanted
-        finally:
-            numba.set_num_threads(before)
-    finally:
-        _team.release()
+        if wanted <= 1 or _owner_process != os.getpid():
+            _team.release()
+            return 1
+        if wanted != before:
+            numba.set_num_threads(wanted)
+        self._before = before
+        return wanted
+
+    def __exit__(self, *unused: object) -> None:
+        if self._before:
+            if numba.get_num_threads() != self._before:
+                numba.set_num_threads(self._before)
+            _team.release()
 
 
 # A lock held by another thread at the moment of a fork would stay locked in the child for ever.

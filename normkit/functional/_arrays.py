@@ -1,7 +1,9 @@
-"""What every norm function does before and after its kernel: check, bring into canonical shape, dispatch."""
+"""What every norm function does before and after its kernel: check arguments, take arrays of any kind, dispatch."""
 
+import functools
 import math
 import operator
+import sys
 from numbers import Real
 
 import numpy as np
@@ -12,58 +14,197 @@ from normkit import threads
 # Below this many elements a parallel region costs more than it saves.
 PARALLEL_FROM = 1 << 15
 
+_F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
+# How a kernel sees each dtype: 16-bit numbers as the integers of their bits (see normkit.kernels.cpu.simd)
+_SEEN_AS = {_F32: _F32, _F64: _F64, np.dtype(np.float16): np.dtype(np.uint16)}
+_BITS_OF_BFLOAT16 = np.dtype(np.int16)
+_KINDS = "float16, bfloat16, float32 or float64"
 
-def check_input(x, name="x"):
-    """Return x as an array; float32 and float64 only."""
-    x = np.asarray(x)
-    if x.dtype not in (np.float32, np.float64):
+
+class Operand:
+    """An array as the kernels see it, and how a result becomes an array of the caller's kind.
+
+    Attributes
+    ----------
+    data : ndarray of float32, float64, uint16 (bits of float16) or int16 (bits of bfloat16)
+    dtype : the caller's
+    """
+
+    __slots__ = ("data", "dtype", "_owner")
+
+    def __init__(self, data, dtype, owner):
+        self.data, self.dtype, self._owner = data, dtype, owner
+
+    @property
+    def arithmetic(self):
+        """The dtype that the kernels compute in, and parameters come in."""
+        return _F64 if self.data.dtype is _F64 or self.data.dtype == _F64 else _F32
+
+    def give_back(self, data, out=None):
+        """Return out, or if that is None the array of the kernels' dtype that was written as the caller's kind.
+
+        Only after it is written: where memory is not aligned to its taste, a library takes a copy.
+        """
+        if out is not None:
+            return out
+        owner = self._owner
+        if owner is None:
+            return data
+        if isinstance(owner, np.ndarray):
+            return data.view(owner.dtype)
+        namespace = sys.modules[_library(owner)]
+        if self.dtype == "bfloat16":
+            return _from_numpy(namespace, data).view(namespace.bfloat16)
+        return _from_numpy(namespace, data.view(np.float16) if data.dtype == np.uint16 else data)
+
+    def parameter_gradient(self, a, shape):
+        """Return a gradient of gamma or beta: in the dtype of the arithmetic, in the caller's kind."""
+        with np.errstate(over="ignore"):
+            a = np.asarray(a).reshape(shape).astype(self.arithmetic)
+        if self._owner is None or isinstance(self._owner, np.ndarray):
+            return a
+        return _from_numpy(sys.modules[_library(self._owner)], a)
+
+
+def _library(a):
+    """Name of the package of an array that is not NumPy's: "torch", "jax"."""
+    name = type(a).__module__.partition(".")[0]
+    return "jax.numpy" if name in ("jax", "jaxlib") else name
+
+
+def _from_numpy(namespace, a):
+    return namespace.from_dlpack(a)
+
+
+def operand(x, name="x"):
+    """Return the `Operand` of any array of a supported dtype on the CPU; never a copy."""
+    if type(x) is np.ndarray:
+        seen = _SEEN_AS.get(x.dtype)
+        if seen is not None and x.ndim:
+            return (
+                Operand(x, x.dtype, None) if seen is x.dtype or seen == x.dtype else Operand(x.view(seen), x.dtype, x)
+            )
+    return _operand_of_any(x, name)
+
+
+def _operand_of_any(x, name):
+    owner = x
+    if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
+        x = owner = np.asarray(x)
+        dtype = x.dtype
+        if dtype.name == "bfloat16":
+            data = x.view(_BITS_OF_BFLOAT16)
+        else:
+            seen = _SEEN_AS.get(dtype)
+            data = None if seen is None else x.view(seen)
+            owner = None if seen == dtype else x
+    else:
+        if getattr(x, "requires_grad", False):
+            raise TypeError(f"{name} requires a gradient, which cannot be recorded here; pass {name}.detach()")
+        dtype = str(x.dtype).rpartition(".")[2]
+        data = _data_of_foreign(x, dtype)
+    if data is None:
         how = f"convert it with np.asarray({name}, np.float32)"
-        raise TypeError(f"{name} must be float32 or float64, got dtype {x.dtype}; {how}")
-    if x.ndim == 0:
+        raise TypeError(f"{name} must be {_KINDS}, got dtype {dtype}; {how}")
+    if data.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension, got a scalar")
-    return x
+    return Operand(data, dtype, owner)
 
 
-def check_like(a, x, name):
-    """Return a as an array of x's shape and dtype."""
-    a = check_input(a, name)
-    if a.shape != x.shape:
-        raise ValueError(f"{name} must have the shape of x {x.shape}, got {a.shape}")
-    if a.dtype != x.dtype:
-        raise TypeError(f"{name} must have the dtype of x {x.dtype}, got {a.dtype}")
+def _data_of_foreign(x, dtype):
+    if dtype == "bfloat16":
+        # NumPy has no such type; the bits are taken as integers, without a copy where the library can
+        namespace = sys.modules[_library(x)]
+        try:
+            return np.from_dlpack(x.view(namespace.int16))
+        except (BufferError, RuntimeError, TypeError):
+            return np.asarray(x).view(_BITS_OF_BFLOAT16)
+    if dtype not in ("float16", "float32", "float64"):
+        return None
+    try:
+        data = np.from_dlpack(x)
+    except (BufferError, RuntimeError):  # an older protocol or a layout that it cannot describe
+        data = np.asarray(x)
+    return data.view(np.uint16) if dtype == "float16" else data
+
+
+def operand_like(a, x, name, like="x"):
+    """Return the operand of an array of x's shape and dtype; `like` is what x is called."""
+    a = operand(a, name)
+    if a.data.shape != x.data.shape:
+        raise ValueError(f"{name} must have the shape of {like} {x.data.shape}, got {a.data.shape}")
+    if a.data.dtype != x.data.dtype:
+        raise TypeError(f"{name} must have the dtype of {like} {x.dtype}, got {a.dtype}")
     return a
 
 
-def check_out(out, x):
-    """Return out, or a new array like x."""
+def memory_for(out, x, name="out"):
+    """Return the memory that a kernel is to write to: that of out, or of a new array like x for None."""
     if out is None:
-        return np.empty(x.shape, x.dtype)
-    if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != x.dtype:
-        got = f"shape {out.shape}, dtype {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
-        raise ValueError(f"out must be an array of shape {x.shape} and dtype {x.dtype}, got {got}")
-    if not out.flags.writeable:
-        raise ValueError("out must be writeable, got a read-only array")
-    return out
+        return np.empty_like(x.data)
+    shape, dtype = x.data.shape, x.dtype
+    o = operand(out, name) if isinstance(out, np.ndarray) or hasattr(out, "__dlpack__") else None
+    if o is None or o.data.shape != shape or o.data.dtype != x.data.dtype:
+        got = type(out).__name__ if o is None else f"shape {o.data.shape}, dtype {o.dtype}"
+        raise ValueError(f"{name} must be an array of shape {shape} and dtype {dtype}, got {got}")
+    if not o.data.flags.writeable:
+        raise ValueError(f"{name} must be writeable, got a read-only array")
+    return o.data
 
 
-def check_parameter(a, shape, name, default=None):
-    """Return a as a flat float64 copy of an array of the given shape; None becomes the default.
+# --- parameters -----------------------------------------------------------------------------------------------------
 
-    A copy, so that neither `out` nor what the caller does with a returned statistic changes the parameter.
+
+@functools.lru_cache(maxsize=32)
+def _constant(value, size, dtype):
+    return np.full(size, value, dtype)  # kernels only read parameters
+
+
+def parameter(a, shape, name, default, dtype, out=None):
+    """Return gamma or beta as a flat array of the kernels' arithmetic; None becomes the default.
+
+    A copy where it must be: of another dtype or layout, and where an array to write to was given, which may overlap.
     """
-    if a is None and default is not None:
-        return np.full(math.prod(shape), default, np.float64)
-    a = np.asarray(a)
-    if not np.issubdtype(a.dtype, np.number) or np.issubdtype(a.dtype, np.complexfloating):
-        raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
+    size = math.prod(shape)
+    if a is None:
+        return _constant(default, size, dtype)
+    a = _numbers(a, name)
     if a.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
-    return np.array(a, np.float64, order="C").ravel()
+    flags = a.flags
+    if a.dtype == dtype and flags.c_contiguous and flags.aligned and flags.writeable and out is None:
+        return a.reshape(size)
+    return _copy(a, dtype)
+
+
+def statistic(a, shape, name):
+    """Return a statistic as a flat float64 copy of an array of the given shape."""
+    a = _numbers(a, name)
+    if a.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
+    return _copy(a, _F64)
+
+
+def _numbers(a, name):
+    """Return a as an ndarray of real numbers."""
+    if type(a) is not np.ndarray:
+        if hasattr(a, "detach"):  # torch: a parameter that is being learned, a type that NumPy does not have
+            a = a.detach()
+            a = a.float() if str(a.dtype) == "torch.bfloat16" else a
+        a = np.asarray(a)
+    if a.dtype.kind not in "fiu" and a.dtype.name != "bfloat16":
+        raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
+    return a
+
+
+def _copy(a, dtype):
+    with np.errstate(over="ignore"):
+        return np.array(a, dtype, order="C").ravel()
 
 
 def check_number(value, name):
     """Return value as a float."""
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number, got {type(value).__name__}")
     return float(value)
 
@@ -76,17 +217,29 @@ def check_epsilon(epsilon):
     return epsilon
 
 
+def check_count(value, name):
+    """Return value as a positive int."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    value = operator.index(value)
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+    return value
+
+
 def check_axis(axis, ndim):
     """Return axis as a non-negative index."""
     try:
         axis = operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an integer, got {axis!r}") from None
-    return normalize_axis_index(axis, ndim, "axis")
+    return axis if 0 <= axis < ndim else normalize_axis_index(axis, ndim, "axis")
 
 
 def check_axes(axis, ndim):
     """Return one or several axes as a sorted tuple of non-negative indices."""
+    if axis == -1 and type(axis) is int:
+        return (ndim - 1,)
     try:
         axes = tuple(sorted(normalize_axis_tuple(axis, ndim, "axis")))
     except TypeError:
@@ -96,6 +249,9 @@ def check_axes(axis, ndim):
     return axes
 
 
+# --- dispatch -------------------------------------------------------------------------------------------------------
+
+
 def run(pair, size, *arguments):
     """Call the parallel kernel of a (serial, parallel) pair where it pays and may be entered."""
     if size >= PARALLEL_FROM:
@@ -103,64 +259,3 @@ def run(pair, size, *arguments):
             if n > 1:
                 return pair[1](*arguments)
     return pair[0](*arguments)
-
-
-class _Writeable:
-    """The memory of a read-only array, announced as writeable, for code that only reads it.
-
-    Numba compiles every kernel once more for read-only arrays, seconds each; pandas and JAX give such arrays.
-    """
-
-    def __init__(self, a):
-        self.__array_interface__ = {**a.__array_interface__, "data": (a.ctypes.data, False)}
-        self.owner = a  # keeps the memory alive
-
-
-class Canonical:
-    """A view of x with its axes grouped, contiguous; a copy only where the strides demand one."""
-
-    def __init__(self, order, group_shape):
-        self.order = order  # the permutation of axes that brings the groups together
-        self.group_shape = group_shape  # the kernel's shape
-
-    def view(self, x):
-        """Return x in the kernel's shape."""
-        view = np.ascontiguousarray(x.transpose(self.order)).reshape(self.group_shape)
-        if not view.flags.aligned:
-            return view.copy()
-        return view if view.flags.writeable else np.asarray(_Writeable(view))
-
-    def output(self, out, *views):
-        """Return an array in the kernel's shape to write to: out itself where its memory allows that.
-
-        It does where out is contiguous and aligned, and each view that the kernel reads is either the very
-        same memory or none of it: of inputs shifted against the output, the kernel would overwrite what it
-        has yet to read.
-        """
-        moved = out.transpose(self.order)
-        if moved.flags.c_contiguous and moved.flags.aligned:
-            y = moved.reshape(self.group_shape)
-            if not any(np.may_share_memory(y, view) and y.ctypes.data != view.ctypes.data for view in views):
-                return y
-        return np.empty(self.group_shape, out.dtype)
-
-    def store(self, written, out):
-        """Copy what the kernel wrote to out, unless it is out's own memory."""
-        if not np.may_share_memory(written, out):
-            moved = out.transpose(self.order)
-            moved[...] = written.reshape(moved.shape)
-
-
-def rows_view(shape, axes):
-    """Layout (M, N): the normalized axes last."""
-    kept = [i for i in range(len(shape)) if i not in axes]
-    kept_shape, normalized = tuple(shape[i] for i in kept), tuple(shape[i] for i in axes)
-    return Canonical((*kept, *axes), (math.prod(kept_shape), math.prod(normalized))), kept_shape, normalized
-
-
-def channels_view(shape, axis):
-    """Layout (outer, C, inner), or (M, C) where nothing follows the feature axis."""
-    outer, inner = math.prod(shape[:axis]), math.prod(shape[axis + 1 :])
-    channels = shape[axis]
-    group = (outer, channels) if inner == 1 else (outer, channels, inner)
-    return Canonical(tuple(range(len(shape))), group)

@@ -1,48 +1,47 @@
-"""BatchNorm on arrays, and the moving statistics that go with it."""
+"""BatchNorm on arrays."""
 
 import numpy as np
 
 from normkit.functional._arrays import (
-    channels_view,
     check_axis,
+    check_count,
     check_epsilon,
-    check_input,
-    check_like,
-    check_number,
-    check_out,
-    check_parameter,
-    run,
+    memory_for,
+    operand,
+    operand_like,
+    parameter,
+    statistic,
 )
-from normkit.kernels.cpu import arrays as kernels
+from normkit.functional._channels import Parts, fixed_coefficients, merge_pieces, scale_and_shift
+from normkit.functional._layouts import channels_layout
 
 
-def _statistics(x, channels):
-    """Mean and biased variance of each channel, float64; x is in canonical layout."""
-    if x.ndim == 3:
-        mean, squares = np.empty(channels), np.empty(channels)
-        run(kernels.channels_first_statistics, x.size, x, mean, squares)
-        return mean, squares / (x.size // channels)
-    rows = x.shape[0]
-    blocks = kernels.block_count(rows)
-    means, squares = np.zeros((blocks, channels)), np.zeros((blocks, channels))
-    run(kernels.channels_last_statistics, x.size, x, means, squares)
-    counts = np.diff(np.arange(blocks + 1) * rows // blocks)[:, None]  # (blocks, 1)
-    # Merge of partial moments (Chan, Golub, LeVeque 1979): within the blocks plus between the blocks,
-    # around the first block's mean so that a large common offset does not cancel.
-    with np.errstate(invalid="ignore", over="ignore"):  # a channel with infinities becomes NaN, silently
-        deviation = means - means[0]  # (blocks, C)
-        offset = (counts * deviation).sum(axis=0) / rows  # (C,)
-        between = (counts * (deviation - offset) ** 2).sum(axis=0)  # (C,)
-        return means[0] + offset, (squares.sum(axis=0) + between) / rows
+def _cuts(shape, axis, virtual_batch_size, layout):
+    """Return the ranges of the layout's first dimension that `Parts` takes, and the number of parts."""
+    if virtual_batch_size is None:
+        return [(0, layout.shape[0], 1)], 1
+    size = check_count(virtual_batch_size, "virtual_batch_size")
+    if axis == 0:
+        raise ValueError("virtual_batch_size cuts axis 0 into parts, so axis must be another one, got 0")
+    rows = layout.shape[0] // max(shape[0], 1)
+    cuts = [(start * rows, stop * rows, count) for start, stop, count in merge_pieces(shape[0], size)]
+    return cuts, sum(count for _, _, count in cuts)
 
 
-def _scale(gamma, rstd):
-    """Return gamma * rstd; infinity times zero is NaN, silently, as everywhere in the kernels."""
-    with np.errstate(invalid="ignore", over="ignore"):
-        return gamma * rstd
+def _check_values(cuts, layout):
+    start, stop, count = cuts[0]
+    inner = layout.shape[2] if len(layout.shape) == 3 else 1
+    if (stop - start) // count * inner == 1:
+        raise ValueError(
+            "each feature must have at least two values to take statistics of, got one; take a larger batch, or give "
+            "mean and var to normalize by"
+        )
 
 
-def batch_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, var=None, out=None, return_stats=False):
+def batch_norm(
+    x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, var=None, virtual_batch_size=None, out=None,
+    return_stats=False,
+):  # fmt: skip
     """Normalize each feature over the batch.
 
     ``y = gamma * (x - mean) * rstd + beta`` with ``rstd = 1 / sqrt(var + epsilon)``. `mean` and the biased
@@ -51,8 +50,8 @@ def batch_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, va
 
     Parameters
     ----------
-    x : array of float32 or float64
-        Any number of dimensions, any strides.
+    x : array of float16, bfloat16, float32 or float64
+        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
     gamma, beta : array of shape (x.shape[axis],), optional
         Scale and shift. Default: ones and zeros.
     axis : int, default=-1
@@ -61,6 +60,9 @@ def batch_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, va
         Added to the variance, positive (Keras' default; torch's is 1e-5).
     mean, var : array of shape (x.shape[axis],), optional
         Statistics to use instead of the batch's; both or neither.
+    virtual_batch_size : int, optional
+        Normalize consecutive parts of this many rows of axis 0 each by itself ("ghost batches"); a remainder joins
+        the last part. Axis 0 must not be the feature axis.
     out : array, optional
         Receives the result; shape and dtype of `x`. May be `x` itself or overlap it.
     return_stats : bool, default=False
@@ -68,20 +70,23 @@ def batch_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, va
 
     Returns
     -------
-    y : array, shape and dtype of `x`
-    mean, rstd : array of float64, shape (x.shape[axis],)
-        Only with ``return_stats=True``. NaN for an empty batch: it has no statistics.
+    y : array, kind, shape and dtype of `x`
+    mean, rstd : ndarray of float64, shape (x.shape[axis],) or (parts, x.shape[axis])
+        Only with ``return_stats=True``; one row a part with `virtual_batch_size`. NaN for an empty batch: it has no
+        statistics.
 
     Raises
     ------
     TypeError
         If a dtype is not supported.
     ValueError
-        If a shape, `axis` or `epsilon` is not valid, or only one of `mean` and `var` is given.
+        If a shape, `axis` or `epsilon` is not valid, only one of `mean` and `var` is given, or a feature has a
+        single value: normalized by its own statistics it would be beta whatever it is.
 
     References
     ----------
-    Ioffe, Szegedy: Batch Normalization (2015), arXiv:1502.03167.
+    Ioffe, Szegedy: Batch Normalization (2015), arXiv:1502.03167. Ghost batches: Hoffer, Hubara, Soudry: Train
+    longer, generalize better (2017), arXiv:1705.08741.
 
     Examples
     --------
@@ -91,58 +96,77 @@ def batch_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, va
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    x = check_input(x)
-    axis = check_axis(axis, x.ndim)
-    channels = x.shape[axis]
-    gamma = check_parameter(gamma, (channels,), "gamma", 1.0)
-    beta = check_parameter(beta, (channels,), "beta", 0.0)
+    x = operand(x)
+    data = x.data
+    axis = check_axis(axis, data.ndim)
+    channels = data.shape[axis]
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
+    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out)
     epsilon = check_epsilon(epsilon)
     if (mean is None) != (var is None):
         raise ValueError("mean and var must be given together, got only one of them")
-    layout = channels_view(x.shape, axis)
-    out = check_out(out, x)
-    view = layout.view(x)
     if mean is not None:
-        mean = check_parameter(mean, (channels,), "mean")
-        var = check_parameter(var, (channels,), "var")
+        if virtual_batch_size is not None:
+            raise ValueError(f"virtual_batch_size must be None where mean and var are given, got {virtual_batch_size}")
+        mean, var = statistic(mean, (channels,), "mean"), statistic(var, (channels,), "var")
         if (var < 0).any():
             raise ValueError(f"var must not be negative, got {var.min()}")
-    elif x.size:
-        mean, var = _statistics(view, channels)
+    layout, _ = channels_layout(data, axis, first=virtual_batch_size is not None)
+    cuts, count = _cuts(data.shape, axis, virtual_batch_size, layout)
+    if data.size and mean is None:
+        _check_values(cuts, layout)
+    y_data = memory_for(out, x)
+    if data.size:
+        view = layout.view(data)  # (outer, C) or (outer, C, inner)
+        y = layout.output(y_data, out, view)
+    if mean is not None:
+        rstd = 1.0 / np.sqrt(var + epsilon)  # (C,)
+        if data.size:
+            high, scale, offset = fixed_coefficients(gamma, beta, mean, rstd)
+            scale_and_shift(view, high, scale, offset, y)
+    elif data.size:
+        mean, rstd = Parts(view, cuts, channels).normalize(view, gamma, beta, epsilon, y)  # (parts, C)
+        if virtual_batch_size is None:
+            mean, rstd = mean[0], rstd[0]
     else:
-        mean, var = np.full(channels, np.nan), np.full(channels, np.nan)
-    rstd = 1.0 / np.sqrt(var + epsilon)  # (C,)
-    if x.size:
-        y = layout.output(out, view)
-        kernel = kernels.channels_last_normalize if view.ndim == 2 else kernels.channels_first_normalize
-        run(kernel, x.size, view, mean, _scale(gamma, rstd), beta, y)
-        layout.store(y, out)
-    return (out, mean, rstd) if return_stats else out
+        shape = (channels,) if virtual_batch_size is None else (count, channels)
+        mean, rstd = np.full(shape, np.nan), np.full(shape, np.nan)
+    if data.size:
+        layout.store(y, y_data)
+    return (x.give_back(y_data, out), mean, rstd) if return_stats else x.give_back(y_data, out)
 
 
-def batch_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
-    """Gradient of `batch_norm` through the statistics of the batch.
+def batch_norm_backward(
+    dy, x, gamma, mean, rstd, *, axis=-1, training=True, virtual_batch_size=None, out=None
+):  # fmt: skip
+    """Gradient of `batch_norm`, by default through the statistics of the batch.
 
     With ``xhat = (x - mean) * rstd``, ``dbeta = sum(dy)``, ``dgamma = sum(dy * xhat)`` over the n values of a
-    feature: ``dx = gamma * rstd * (dy - dbeta / n - xhat * dgamma / n)``.
+    feature: ``dx = gamma * rstd * (dy - dbeta / n - xhat * dgamma / n)``. With ``training=False`` the statistics were
+    fixed numbers (`batch_norm` with `mean` and `var` given): ``dx = gamma * rstd * dy``.
 
     Parameters
     ----------
-    dy, x : array of float32 or float64, same shape and dtype
+    dy, x : array of float16, bfloat16, float32 or float64, same shape and dtype
         Gradient of the loss with respect to the output; the input of the forward pass.
     gamma : array of shape (x.shape[axis],) or None
         The scale of the forward pass; None stands for ones.
-    mean, rstd : array of shape (x.shape[axis],)
+    mean, rstd : array of shape (x.shape[axis],) or (parts, x.shape[axis])
         The statistics that ``batch_norm(..., return_stats=True)`` returned.
     axis : int, default=-1
         The feature axis.
+    training : bool, default=True
+        Whether the statistics were those of the batch.
+    virtual_batch_size : int, optional
+        That of the forward pass.
     out : array, optional
         Receives dx. May be `dy` or `x` itself or overlap them.
 
     Returns
     -------
-    dx : array, shape and dtype of `x`
-    dgamma, dbeta : array of shape (x.shape[axis],), dtype of `x`
+    dx : array, kind, shape and dtype of `x`
+    dgamma, dbeta : array of shape (x.shape[axis],)
+        In the dtype of `x`, float32 where that has 16 bits.
 
     Raises
     ------
@@ -165,90 +189,33 @@ def batch_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     >>> bool(abs(dx).max() < 1e-12), dbeta
     (True, array([3.]))
     """
-    x = check_input(x)
-    dy = check_like(dy, x, "dy")
-    axis = check_axis(axis, x.ndim)
-    channels = x.shape[axis]
-    gamma = check_parameter(gamma, (channels,), "gamma", 1.0)
-    mean = check_parameter(mean, (channels,), "mean")
-    rstd = check_parameter(rstd, (channels,), "rstd")
-    layout = channels_view(x.shape, axis)
-    out = check_out(out, x)
-    if not x.size:
-        return out, np.zeros(channels, x.dtype), np.zeros(channels, x.dtype)
-    view, grad = layout.view(x), layout.view(dy)
-    dx = layout.output(out, view, grad)
-    if view.ndim == 2:
-        parts = np.zeros((2, kernels.block_count(view.shape[0]), channels))
-        run(kernels.channels_last_sums, x.size, grad, view, mean, rstd, parts[0], parts[1])
-        with np.errstate(invalid="ignore", over="ignore"):
-            dgamma, dbeta = parts.sum(axis=1)  # (C,), (C,)
-        kernel = kernels.channels_last_gradient
-    else:
-        dgamma, dbeta = np.empty(channels), np.empty(channels)
-        run(kernels.channels_first_sums, x.size, grad, view, mean, rstd, dgamma, dbeta)
-        kernel = kernels.channels_first_gradient
-    n = x.size // channels
-    run(kernel, x.size, grad, view, mean, rstd, _scale(gamma, rstd), dgamma / n, dbeta / n, dx)
-    layout.store(dx, out)
-    with np.errstate(over="ignore"):
-        return out, dgamma.astype(x.dtype), dbeta.astype(x.dtype)
-
-
-def update_running(running_mean, running_var, mean, var, *, momentum=0.99):
-    """Update moving statistics in place, in Keras' convention.
-
-    ``running = momentum * running + (1 - momentum) * batch``, the biased variance: `momentum` is the share
-    that is kept. torch's `momentum` is the share taken in, ``running = (1 - m) * running + m * batch``, with
-    the unbiased variance: torch's 0.1 is 0.9 here, and what it takes in is larger by n / (n - 1).
-
-    Parameters
-    ----------
-    running_mean, running_var : ndarray of float
-        Moving statistics, changed in place.
-    mean, var : array of the same shape
-        Statistics of the batch; `var` is the biased variance.
-    momentum : float in [0, 1], default=0.99
-        The share kept.
-
-    Returns
-    -------
-    running_mean, running_var : ndarray
-        The arrays given.
-
-    Raises
-    ------
-    TypeError
-        If the moving statistics are not arrays of float, or `mean` or `var` are not numbers.
-    ValueError
-        If shapes differ, a moving statistic is read-only or `momentum` is outside [0, 1].
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from normkit import update_running
-    >>> update_running(np.zeros(1), np.ones(1), np.array([10.0]), np.array([3.0]), momentum=0.9)
-    (array([1.]), array([1.2]))
-
-    The variance from what `batch_norm` returns; its last bit may be below zero where the batch is constant:
-
-    >>> from normkit import batch_norm
-    >>> y, mean, rstd = batch_norm(np.array([[1.0], [5.0]]), epsilon=1e-3, return_stats=True)
-    >>> np.maximum(rstd**-2 - 1e-3, 0).round(9)
-    array([4.])
-    """
-    momentum = check_number(momentum, "momentum")
-    if not 0 <= momentum <= 1:
-        raise ValueError(f"momentum must be in [0, 1], got {momentum}")
-    updated = []
-    for name, running, batch in (("mean", running_mean, mean), ("var", running_var, var)):
-        if not isinstance(running, np.ndarray) or not np.issubdtype(running.dtype, np.floating):
-            got = f"dtype {running.dtype}" if isinstance(running, np.ndarray) else type(running).__name__
-            raise TypeError(f"running_{name} must be an array of float to be updated in place, got {got}")
-        if not running.flags.writeable:
-            raise ValueError(f"running_{name} must be writeable to be updated in place, got a read-only array")
-        batch = check_parameter(batch, running.shape, name).reshape(running.shape)
-        updated.append(momentum * running.astype(np.float64) + (1 - momentum) * batch)
-    # both are checked and computed before either changes; rounded once
-    running_mean[...], running_var[...] = updated
-    return running_mean, running_var
+    x = operand(x)
+    dy = operand_like(dy, x, "dy")
+    data = x.data
+    axis = check_axis(axis, data.ndim)
+    channels = data.shape[axis]
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
+    layout, _ = channels_layout(data, axis, first=virtual_batch_size is not None)
+    cuts, count = _cuts(data.shape, axis, virtual_batch_size, layout)
+    shape = (channels,) if virtual_batch_size is None else (count, channels)
+    mean = statistic(mean, shape, "mean").reshape(count, channels)
+    rstd = statistic(rstd, shape, "rstd").reshape(count, channels)
+    if not training and virtual_batch_size is not None:
+        raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
+    dx_data = memory_for(out, x)
+    dgamma = dbeta = np.zeros(channels)
+    if data.size:
+        view, grad = layout.view(data), layout.view(dy.data)
+        dx = layout.output(dx_data, out, view, grad)
+        parts = Parts(view, cuts, channels)
+        dgamma, dbeta = parts.gradient(grad, view, gamma, mean, rstd, dx if training else None)
+        if not training:
+            zero = np.zeros(channels)
+            high, scale, offset = fixed_coefficients(gamma, zero, zero, rstd[0])
+            scale_and_shift(grad, high, scale, offset, dx)
+        layout.store(dx, dx_data)
+    return (
+        x.give_back(dx_data, out),
+        x.parameter_gradient(dgamma, (channels,)),
+        x.parameter_gradient(dbeta, (channels,)),
+    )

@@ -1,18 +1,7 @@
-"""LayerNorm on arrays."""
+"""LayerNorm on arrays, alone and with a residual added first."""
 
-import numpy as np
-
-from normkit.functional._arrays import (
-    check_axes,
-    check_epsilon,
-    check_input,
-    check_like,
-    check_out,
-    check_parameter,
-    rows_view,
-    run,
-)
-from normkit.kernels.cpu import arrays as kernels
+from normkit.functional import _rows
+from normkit.functional._arrays import check_axes
 
 
 def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, return_stats=False):
@@ -23,14 +12,14 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
 
     Parameters
     ----------
-    x : array of float32 or float64
-        Any number of dimensions, any strides.
+    x : array of float16, bfloat16, float32 or float64
+        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
     gamma, beta : array, optional
         Scale and shift, of the shape of the normalized axes in ascending order. Default: ones and zeros.
     axis : int or tuple of int, default=-1
         The normalized axis or axes.
     epsilon : float, default=1e-3
-        Added to the variance, positive.
+        Added to the variance, positive (Keras' default; torch's is 1e-5).
     out : array, optional
         Receives the result; shape and dtype of `x`. May be `x` itself or overlap it.
     return_stats : bool, default=False
@@ -38,8 +27,8 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
 
     Returns
     -------
-    y : array, shape and dtype of `x`
-    mean, rstd : array of float64, shape of `x` without the normalized axes
+    y : array, kind, shape and dtype of `x`
+    mean, rstd : ndarray of float64, shape of `x` without the normalized axes
         Only with ``return_stats=True``. NaN where there is no value to take them of.
 
     Raises
@@ -61,20 +50,8 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    x = check_input(x)
-    layout, kept, normalized = rows_view(x.shape, check_axes(axis, x.ndim))
-    gamma = check_parameter(gamma, normalized, "gamma", 1.0)
-    beta = check_parameter(beta, normalized, "beta", 0.0)
-    epsilon = check_epsilon(epsilon)
-    out = check_out(out, x)
-    m, n = layout.group_shape
-    mean, rstd = np.full(m, np.nan), np.full(m, np.nan)  # (M,), (M,)
-    if x.size:
-        view = layout.view(x)  # (M, N)
-        y = layout.output(out, view)  # (M, N)
-        run(kernels.layer_norm, x.size, view, gamma, beta, epsilon, y, mean, rstd)
-        layout.store(y, out)
-    return (out, mean.reshape(kept), rstd.reshape(kept)) if return_stats else out
+    y, _, mean, rstd = _rows.normalize(x, gamma, beta, lambda ndim: check_axes(axis, ndim), epsilon, out, True)
+    return (y, mean, rstd) if return_stats else y
 
 
 def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
@@ -86,7 +63,7 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
 
     Parameters
     ----------
-    dy, x : array of float32 or float64, same shape and dtype
+    dy, x : array of float16, bfloat16, float32 or float64, same shape and dtype
         Gradient of the loss with respect to the output; the input of the forward pass.
     gamma : array or None
         The scale of the forward pass; None stands for ones.
@@ -99,8 +76,9 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
 
     Returns
     -------
-    dx : array, shape and dtype of `x`
-    dgamma, dbeta : array, dtype of `x`, shape of the normalized axes
+    dx : array, kind, shape and dtype of `x`
+    dgamma, dbeta : array of the shape of the normalized axes
+        In the dtype of `x`, float32 where that has 16 bits.
 
     Raises
     ------
@@ -119,23 +97,106 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     >>> bool(abs(dx).max() < 1e-12), dbeta  # a constant cannot be seen through the norm
     (True, array([1., 1., 1.]))
     """
-    x = check_input(x)
-    dy = check_like(dy, x, "dy")
-    layout, kept, normalized = rows_view(x.shape, check_axes(axis, x.ndim))
-    gamma = check_parameter(gamma, normalized, "gamma", 1.0)
-    mean = check_parameter(mean, kept, "mean")
-    rstd = check_parameter(rstd, kept, "rstd")
-    out = check_out(out, x)
-    m, n = layout.group_shape
-    blocks = kernels.block_count(m)
-    dgamma, dbeta = np.zeros((blocks, n)), np.zeros((blocks, n))
-    if x.size:
-        view, grad = layout.view(x), layout.view(dy)  # (M, N), (M, N)
-        dx = layout.output(out, view, grad)  # (M, N)
-        run(kernels.layer_norm_backward, x.size, grad, view, gamma, mean, rstd, dx, dgamma, dbeta)
-        layout.store(dx, out)
-    return (
-        out,
-        dgamma.sum(axis=0).reshape(normalized).astype(x.dtype),
-        dbeta.sum(axis=0).reshape(normalized).astype(x.dtype),
+    return _rows.normalize_backward(
+        dy, None, x, gamma, mean, rstd, lambda ndim: check_axes(axis, ndim), out, True
+    )  # fmt: skip
+
+
+def add_layer_norm(
+    x, residual, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, sum_out=None, return_stats=False
+):
+    """Add a residual and normalize the sum, in one pass over memory.
+
+    ``s = x + residual``, rounded to the dtype of `x`, and ``y = layer_norm(s, gamma, beta)``: the pair that
+    begins every block of a transformer.
+
+    Parameters
+    ----------
+    x, residual : array of float16, bfloat16, float32 or float64, same shape and dtype
+        What is added.
+    gamma, beta : array, optional
+        Scale and shift, as in `layer_norm`.
+    axis : int or tuple of int, default=-1
+        The normalized axis or axes.
+    epsilon : float, default=1e-3
+        Added to the variance, positive.
+    out, sum_out : array, optional
+        Receive y and s. Each may be `x` or `residual` itself, but they must not share memory.
+    return_stats : bool, default=False
+        Also return the statistics that `add_layer_norm_backward` takes.
+
+    Returns
+    -------
+    y, s : array, kind, shape and dtype of `x`
+    mean, rstd : ndarray of float64
+        Statistics of s, only with ``return_stats=True``.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported or differs.
+    ValueError
+        If a shape, `axis` or `epsilon` is not valid, or `out` and `sum_out` share memory.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normkit import add_layer_norm
+    >>> y, s = add_layer_norm(np.array([[1.0, 2.0]]), np.array([[0.0, 1.0]]), epsilon=1e-12)
+    >>> y, s
+    (array([[-1.,  1.]]), array([[1., 3.]]))
+    """
+    y, s, mean, rstd = _rows.normalize(
+        x, gamma, beta, lambda ndim: check_axes(axis, ndim), epsilon, out, True, residual, sum_out
     )
+    return (y, s, mean, rstd) if return_stats else (y, s)
+
+
+def add_layer_norm_backward(dy, ds, s, gamma, mean, rstd, *, axis=-1, out=None):
+    """Gradient of `add_layer_norm`.
+
+    ``dx = layer_norm_backward(dy, s) + ds`` is the gradient of x and of the residual alike.
+
+    Parameters
+    ----------
+    dy : array of float16, bfloat16, float32 or float64
+        Gradient with respect to y.
+    ds : array of the same shape and dtype, or None
+        Gradient that reaches the sum by other ways; None stands for zeros.
+    s : array of the same shape and dtype
+        The sum that `add_layer_norm` returned.
+    gamma : array or None
+        The scale of the forward pass; None stands for ones.
+    mean, rstd : array
+        The statistics that ``add_layer_norm(..., return_stats=True)`` returned.
+    axis : int or tuple of int, default=-1
+        The normalized axis or axes.
+    out : array, optional
+        Receives dx. May be `dy`, `ds` or `s` itself or overlap them.
+
+    Returns
+    -------
+    dx : array, kind, shape and dtype of `s`
+    dgamma, dbeta : array of the shape of the normalized axes
+        In the dtype of `s`, float32 where that has 16 bits.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported or differs.
+    ValueError
+        If a shape or `axis` is not valid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normkit import add_layer_norm, add_layer_norm_backward
+    >>> x, ones = np.array([[1.0, 2.0, 6.0]]), np.ones((1, 3))
+    >>> y, s, mean, rstd = add_layer_norm(x, x, return_stats=True)
+    >>> dx, dgamma, dbeta = add_layer_norm_backward(ones, ones, s, None, mean, rstd)
+    >>> dx.round(12)  # only what came by the other way
+    array([[1., 1., 1.]])
+    """
+    return _rows.normalize_backward(
+        dy, ds, s, gamma, mean, rstd, lambda ndim: check_axes(axis, ndim), out, True, "s"
+    )  # fmt: skip

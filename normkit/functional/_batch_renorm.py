@@ -1,0 +1,165 @@
+"""Batch Renormalization on arrays."""
+
+import numpy as np
+
+from normkit.functional._arrays import (
+    check_axis,
+    check_epsilon,
+    check_number,
+    memory_for,
+    operand,
+    parameter,
+    statistic,
+)
+from normkit.functional._batch_norm import _check_values, batch_norm_backward
+from normkit.functional._channels import Parts, fixed_coefficients, scale_and_shift
+from normkit.functional._layouts import channels_layout
+
+
+def batch_renorm(
+    x, gamma=None, beta=None, *, moving_mean, moving_var, r_max=3.0, d_max=5.0, axis=-1, epsilon=1e-3, out=None,
+    return_stats=False,
+):  # fmt: skip
+    """Normalize each feature over the batch, corrected towards the moving statistics.
+
+    ``y = gamma * ((x - mean) * rstd * r + d) + beta`` with mean and ``rstd = 1 / sqrt(var + epsilon)`` of the batch,
+    ``r = clip(sigma / moving_sigma, 1 / r_max, r_max)``, ``d = clip((mean - moving_mean) / moving_sigma, -d_max,
+    d_max)`` and ``sigma = sqrt(var + epsilon)``, ``moving_sigma = sqrt(moving_var + epsilon)``. As long as neither is
+    clipped, this is the inference formula, so that small batches train what is used later. The gradient takes r and d
+    for constants.
+
+    Parameters
+    ----------
+    x : array of float16, bfloat16, float32 or float64
+        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+    gamma, beta : array of shape (x.shape[axis],), optional
+        Scale and shift. Default: ones and zeros.
+    moving_mean, moving_var : array of shape (x.shape[axis],)
+        Moving statistics; not changed (see `update_running`).
+    r_max, d_max : float, default=3.0 and 5.0
+        Limits of the corrections, at least 1 and 0 (the paper's final values; 1 and 0 give `batch_norm`).
+    axis : int, default=-1
+        The feature axis.
+    epsilon : float, default=1e-3
+        Added to the variances, positive.
+    out : array, optional
+        Receives the result; shape and dtype of `x`. May be `x` itself or overlap it.
+    return_stats : bool, default=False
+        Also return what `batch_renorm_backward` takes.
+
+    Returns
+    -------
+    y : array, kind, shape and dtype of `x`
+    mean, rstd, r, d : ndarray of float64, shape (x.shape[axis],)
+        Only with ``return_stats=True``. NaN for an empty batch: it has no statistics.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported.
+    ValueError
+        If a shape, `axis`, `epsilon` or a limit is not valid, or a feature has a single value.
+
+    References
+    ----------
+    Ioffe: Batch Renormalization (2017), arXiv:1702.03275.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normkit import batch_norm, batch_renorm
+    >>> x, mean, var = np.array([[1.0], [3.0]]), np.array([1.5]), np.array([2.0])
+    >>> y = batch_renorm(x, moving_mean=mean, moving_var=var)
+    >>> bool(np.allclose(y, batch_norm(x, mean=mean, var=var)))
+    True
+    """
+    x = operand(x)
+    data = x.data
+    axis = check_axis(axis, data.ndim)
+    channels = data.shape[axis]
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
+    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out)
+    moving_mean = statistic(moving_mean, (channels,), "moving_mean")
+    moving_var = statistic(moving_var, (channels,), "moving_var")
+    if (moving_var < 0).any():
+        raise ValueError(f"moving_var must not be negative, got {moving_var.min()}")
+    epsilon = check_epsilon(epsilon)
+    r_max, d_max = check_number(r_max, "r_max"), check_number(d_max, "d_max")
+    if not r_max >= 1:
+        raise ValueError(f"r_max must be at least 1, got {r_max}")
+    if not d_max >= 0:
+        raise ValueError(f"d_max must be at least 0, got {d_max}")
+    layout, _ = channels_layout(data, axis)
+    cuts = [(0, layout.shape[0], 1)]
+    if data.size:
+        _check_values(cuts, layout)
+    y_data = memory_for(out, x)
+    mean, rstd = np.full(channels, np.nan), np.full(channels, np.nan)
+    if data.size:
+        view = layout.view(data)
+        y = layout.output(y_data, out, view)
+        (mean,), (rstd,) = Parts(view, cuts, channels).normalize(view, gamma, beta, epsilon, None)
+    moving_sigma = np.sqrt(moving_var + epsilon)
+    with np.errstate(invalid="ignore", over="ignore"):
+        r = np.clip(1.0 / (rstd * moving_sigma), 1.0 / r_max, r_max)
+        d = np.clip((mean - moving_mean) / moving_sigma, -d_max, d_max)
+    if data.size:
+        # y = (gamma * r) * xhat + (beta + gamma * d): batch norm with other parameters
+        with np.errstate(invalid="ignore", over="ignore"):
+            high, scale, offset = fixed_coefficients(gamma, beta + gamma * d, mean, rstd * r)
+        scale_and_shift(view, high, scale, offset, y)
+        layout.store(y, y_data)
+    return (x.give_back(y_data, out), mean, rstd, r, d) if return_stats else x.give_back(y_data, out)
+
+
+def batch_renorm_backward(dy, x, gamma, mean, rstd, r, d, *, axis=-1, out=None):
+    """Gradient of `batch_renorm`, r and d taken for constants.
+
+    With ``xhat = (x - mean) * rstd``: that of `batch_norm` with the scale ``gamma * r``, and
+    ``dgamma = sum(dy * (r * xhat + d))``.
+
+    Parameters
+    ----------
+    dy, x : array of float16, bfloat16, float32 or float64, same shape and dtype
+        Gradient of the loss with respect to the output; the input of the forward pass.
+    gamma : array of shape (x.shape[axis],) or None
+        The scale of the forward pass; None stands for ones.
+    mean, rstd, r, d : array of shape (x.shape[axis],)
+        What ``batch_renorm(..., return_stats=True)`` returned.
+    axis : int, default=-1
+        The feature axis.
+    out : array, optional
+        Receives dx. May be `dy` or `x` itself or overlap them.
+
+    Returns
+    -------
+    dx : array, kind, shape and dtype of `x`
+    dgamma, dbeta : array of shape (x.shape[axis],)
+        In the dtype of `x`, float32 where that has 16 bits.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported or differs.
+    ValueError
+        If a shape or `axis` is not valid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normkit import batch_renorm, batch_renorm_backward
+    >>> x, zero, one = np.array([[1.0], [2.0], [6.0]]), np.zeros(1), np.ones(1)
+    >>> y, *stats = batch_renorm(x, moving_mean=zero, moving_var=one, return_stats=True)
+    >>> dx, dgamma, dbeta = batch_renorm_backward(np.ones_like(x), x, None, *stats)
+    >>> bool(abs(dx).max() < 1e-12), dbeta
+    (True, array([3.]))
+    """
+    operand_x = operand(x)
+    channels = operand_x.data.shape[check_axis(axis, operand_x.data.ndim)]
+    r, d = statistic(r, (channels,), "r"), statistic(d, (channels,), "d")
+    scale = parameter(gamma, (channels,), "gamma", 1.0, np.dtype(np.float64)) * r
+    dx, dgamma, dbeta = batch_norm_backward(dy, x, scale, mean, rstd, axis=axis, out=out)
+    if operand_x.data.size:  # else there was nothing to correct, and r and d are NaN
+        sums = np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)
+        dgamma = operand_x.parameter_gradient(r * sums[0] + d * sums[1], (channels,))
+    return dx, dgamma, dbeta

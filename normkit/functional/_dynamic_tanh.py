@@ -1,0 +1,132 @@
+"""Dynamic Tanh on arrays: a norm's shape without its statistics."""
+
+import math
+
+import numpy as np
+
+from normkit.functional._arrays import check_axes, check_number, memory_for, operand, operand_like, parameter, run
+from normkit.functional._layouts import rows_layout
+from normkit.kernels.cpu import elementwise as kernels
+
+
+def _check_alpha(alpha):
+    alpha = check_number(alpha.item() if getattr(alpha, "size", None) == 1 else alpha, "alpha")
+    if not math.isfinite(alpha):
+        raise ValueError(f"alpha must be finite, got {alpha}")
+    return alpha
+
+
+def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
+    """Squash each value: ``y = gamma * tanh(alpha * x) + beta``, a stand-in for layer norm without statistics.
+
+    Parameters
+    ----------
+    x : array of float16, bfloat16, float32 or float64
+        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+    alpha : float, default=0.5
+        Scale of the input, one number, learned.
+    gamma, beta : array, optional
+        Scale and shift, of the shape of `axis` in ascending order. Default: ones and zeros.
+    axis : int or tuple of int, default=-1
+        The axes that gamma and beta lie along.
+    out : array, optional
+        Receives the result; shape and dtype of `x`. May be `x` itself or overlap it.
+
+    Returns
+    -------
+    y : array, kind, shape and dtype of `x`
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported.
+    ValueError
+        If a shape, `axis` or `alpha` is not valid.
+
+    References
+    ----------
+    Zhu, Chen, He, LeCun, Liu: Transformers without Normalization (2025), arXiv:2503.10622.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normkit import dynamic_tanh
+    >>> dynamic_tanh(np.array([[-100.0, 0.0, 100.0]]), beta=np.ones(3))
+    array([[0., 1., 2.]])
+    """
+    x = operand(x)
+    data = x.data
+    alpha = _check_alpha(alpha)
+    layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
+    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out)
+    beta = parameter(beta, shape, "beta", 0.0, x.arithmetic, out)
+    y_data = memory_for(out, x)
+    if data.size:
+        view = layout.view(data)
+        y = layout.output(y_data, out, view)
+        run(kernels.dynamic_tanh, data.size, view, alpha, gamma, beta, y)
+        layout.store(y, y_data)
+    return x.give_back(y_data, out)
+
+
+def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
+    """Gradient of `dynamic_tanh`.
+
+    With ``t = tanh(alpha * x)`` and ``g = gamma * dy * (1 - t**2)``: ``dx = alpha * g``, ``dalpha = sum(g * x)``,
+    ``dgamma = sum(dy * t)`` and ``dbeta = sum(dy)``.
+
+    Parameters
+    ----------
+    dy, x : array of float16, bfloat16, float32 or float64, same shape and dtype
+        Gradient of the loss with respect to the output; the input of the forward pass.
+    alpha : float
+        That of the forward pass.
+    gamma : array or None
+        The scale of the forward pass; None stands for ones.
+    axis : int or tuple of int, default=-1
+        The axes that gamma and beta lie along.
+    out : array, optional
+        Receives dx. May be `dy` or `x` itself or overlap them.
+
+    Returns
+    -------
+    dx : array, kind, shape and dtype of `x`
+    dalpha : float
+    dgamma, dbeta : array of the shape of `axis`
+        In the dtype of `x`, float32 where that has 16 bits.
+
+    Raises
+    ------
+    TypeError
+        If a dtype is not supported or differs.
+    ValueError
+        If a shape, `axis` or `alpha` is not valid.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from normkit import dynamic_tanh_backward
+    >>> dx, dalpha, dgamma, dbeta = dynamic_tanh_backward(np.ones((1, 2)), np.zeros((1, 2)), 0.5, None)
+    >>> dx, dalpha, dgamma
+    (array([[0.5, 0.5]]), 0.0, array([0., 0.]))
+    """
+    x = operand(x)
+    dy = operand_like(dy, x, "dy")
+    data = x.data
+    alpha = _check_alpha(alpha)
+    layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
+    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out)
+    dx_data = memory_for(out, x)
+    dgamma, dbeta = np.zeros((2, gamma.size), x.arithmetic)
+    dalpha = np.zeros(1)
+    if data.size:
+        view, grad = layout.view(data), layout.view(dy.data)
+        dx = layout.output(dx_data, out, view, grad)
+        run(kernels.dynamic_tanh_backward, data.size, grad, view, alpha, gamma, dx, dgamma, dbeta, dalpha)
+        layout.store(dx, dx_data)
+    return (
+        x.give_back(dx_data, out),
+        float(dalpha[0]),
+        x.parameter_gradient(dgamma, shape),
+        x.parameter_gradient(dbeta, shape),
+    )

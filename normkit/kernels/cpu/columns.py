@@ -1,0 +1,422 @@
+"""Norms over columns, (V, S, C): each of V parts by itself, statistics of a column or of a group of columns.
+
+One part is BatchNorm over the last axis; several are its ghost batches, or the samples of InstanceNorm and GroupNorm
+with the channels last. Rows are read several at a time and whole: tiles of columns are 3 to 6 times slower. A part is
+measured in blocks of rows that are merged in order (Chan, Golub, LeVeque 1979); of many parts (`*_many`) each is the
+work of one thread, and is normalized while it is still in the cache.
+"""
+
+import numpy as np
+from numba import prange
+
+from normkit._jit import leaf
+from normkit.kernels.cpu.moments import pair, unit_for
+from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
+from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store
+
+# Parts from which `*_many` is to be called
+MANY = 8
+# Rows summed in the type of the arithmetic before float64 takes over; rows whose mean is the first shift
+PIECE, SAMPLE = 64, 32
+# Fewer make the merge of the blocks cost more than their sums
+ROWS_PER_BLOCK = 64
+
+
+@leaf(inline=True, ordered=True)
+def _pair_sums(j, n, x, i, times, minus):
+    """Return the sums of d and d * d over four rows, added in pairs."""
+    a, b = muladd(load(x[i], j, n), times, minus), muladd(load(x[i + 1], j, n), times, minus)
+    c, d = muladd(load(x[i + 2], j, n), times, minus), muladd(load(x[i + 3], j, n), times, minus)
+    return (a + b) + (c + d), muladd(a, a, b * b) + muladd(c, c, d * d)
+
+
+@leaf(inline=True, ordered=True)
+def _sums_at(j, n, x, i, shift, unit, first, second):
+    times, minus = load(unit, j, n), splat(shift, 0.0) - load(shift, j, n)
+    f0, s0 = _pair_sums(j, n, x, i, times, minus)
+    f1, s1 = _pair_sums(j, n, x, i + 4, times, minus)
+    store(first, j, load(first, j, n) + (f0 + f1), n)
+    store(second, j, load(second, j, n) + (s0 + s1), n)
+
+
+@leaf(inline=True, ordered=True)
+def _sum_at(j, n, x, i, shift, unit, first, second):
+    d = muladd(load(x[i], j, n), load(unit, j, n), splat(shift, 0.0) - load(shift, j, n))
+    store(first, j, load(first, j, n) + d, n)
+    store(second, j, muladd(d, d, load(second, j, n)), n)
+
+
+@leaf
+def column_sums(x, start, stop, shift, unit, first, second):  # (S, C), scalars, four (C,)
+    """Add sum(d) and sum(d * d) over rows start to stop to first and second, d = unit * x - shift."""
+    w, n = lanes(x[0]), x.shape[1]
+    i = start
+    while i + 8 <= stop:
+        j = 0
+        while j + w <= n:
+            _sums_at(j, w, x, i, shift, unit, first, second)
+            j += w
+        if j < n:
+            _sums_at(j, n - j, x, i, shift, unit, first, second)
+        i += 8
+    while i < stop:
+        j = 0
+        while j + w <= n:
+            _sum_at(j, w, x, i, shift, unit, first, second)
+            j += w
+        if j < n:
+            _sum_at(j, n - j, x, i, shift, unit, first, second)
+        i += 1
+
+
+@leaf
+def _shifted_sums(x, start, stop, shift, unit, first, second, sums):  # (S, C), scalars, four (C,), (2, C)
+    first[:] = 0
+    second[:] = 0
+    for i in range(start, stop, PIECE):
+        sums[:] = 0
+        column_sums(x, i, min(i + PIECE, stop), shift, unit, sums[0], sums[1])
+        flush(sums[0], first)
+        flush(sums[1], second)
+
+
+@leaf
+def sample_mean(x, unit, shift, sums):  # (S, C), two (C,), (2, C)
+    """Write a rough mean of unit * x: that of some rows, evenly spread."""
+    rows = x.shape[0]
+    count = min(rows, SAMPLE)
+    shift[:] = 0
+    sums[:] = 0
+    for k in range(count):
+        i = k * rows // count
+        column_sums(x, i, i + 1, shift, unit, sums[0], sums[1])
+    for j in range(shift.size):
+        shift[j] = sums[0, j] / count
+
+
+@leaf
+def block_moments(x, start, stop, unit, shift, first, second, sums):  # (S, C), scalars, four (C,), (2, C)
+    """Write of rows start to stop: mean deviation from shift, and sum of squared deviations.
+
+    Where shift turns out to be more than a standard deviation off the mean, another one takes its place.
+    """
+    rows = stop - start
+    _shifted_sums(x, start, stop, shift, unit, first, second, sums)
+    again = False
+    for j in range(shift.size):
+        if not 2.0 * first[j] * first[j] <= second[j] * rows:
+            shift[j] = shift[j] + first[j] / rows
+            again = True
+    if again:  # the other columns' sums come out the same
+        _shifted_sums(x, start, stop, shift, unit, first, second, sums)
+    for j in range(shift.size):
+        first[j] /= rows
+
+
+@leaf
+def merge_moments(rows, shift, first, second, high, low, var):  # scalar, three (blocks, C), three (C,)
+    """Write mean (high + low) and biased variance of each column from the moments of the blocks of rows."""
+    blocks, columns = shift.shape
+    base = shift[0]  # offsets from it are small and do not cancel
+    low[:] = 0.0
+    var[:] = 0.0
+    for b in range(blocks):
+        n = np.float64((b + 1) * rows // blocks - b * rows // blocks)
+        s, f = shift[b], first[b]
+        for j in range(columns):
+            low[j] += n * ((np.float64(s[j]) - np.float64(base[j])) + f[j])
+    for j in range(columns):
+        low[j] /= rows
+    for b in range(blocks):
+        n = np.float64((b + 1) * rows // blocks - b * rows // blocks)
+        s, f, q = shift[b], first[b], second[b]
+        for j in range(columns):
+            between = ((np.float64(s[j]) - np.float64(base[j])) + f[j]) - low[j]
+            within = q[j] - n * f[j] * f[j]
+            var[j] += (0.0 if within < 0.0 else within) + n * between * between
+    for j in range(columns):
+        var[j] /= rows
+        high[j] = computed(base, np.float64(base[j]) + low[j])
+        low[j] += np.float64(base[j]) - high[j]
+
+
+@leaf
+def merge_groups(groups, high, low, var, like):  # scalar, three (C,), row of the data
+    """Replace mean and variance of each column by those of its group of columns."""
+    width = high.size // groups
+    for g in range(groups):
+        start, stop = g * width, (g + 1) * width
+        base, offset, v = high[start], 0.0, 0.0
+        for c in range(start, stop):
+            offset += (high[c] - base) + low[c]
+        offset /= width
+        for c in range(start, stop):
+            between = ((high[c] - base) + low[c]) - offset
+            v += var[c] + between * between
+        mean = np.float64(computed(like, base + offset))
+        high[start:stop] = mean
+        low[start:stop] = (base - mean) + offset
+        var[start:stop] = v / width
+
+
+@leaf
+def _finish(x, groups, epsilon, shift, first, second, unit, high, low, var):
+    # (S, C), scalars, three (blocks, C), four (C,)
+    """Merge the blocks of a part; return whether it is to be measured again, in the units written."""
+    merge_moments(x.shape[0], shift, first, second, high, low, var)
+    if groups < high.size:
+        merge_groups(groups, high, low, var, shift[0])
+    again = False
+    for j in range(high.size):
+        if unit[j] == 1.0:  # else these are the second measurements
+            unit[j] = unit_for(shift[0], var[j], epsilon)
+            again |= unit[j] != 1.0
+    return again
+
+
+@leaf(inline=True, ordered=True)
+def _normalize_at(j, n, x, i, unit, high, scale, offset, y):
+    minus = splat(high, 0.0) - load(high, j, n)
+    store(y[i], j, muladd(muladd(load(x[i], j, n), load(unit, j, n), minus), load(scale, j, n), load(offset, j, n)), n)
+
+
+@leaf
+def normalize_block(x, start, stop, unit, high, scale, offset, y):  # (S, C), scalars, four (C,), (S, C)
+    """Write y = (unit * x - high) * scale + offset on rows start to stop."""
+    w, n = lanes(x[0]), x.shape[1]
+    i = start
+    while i < stop:
+        four = i + 4 <= stop
+        j = 0
+        while j + w <= n:
+            _normalize_at(j, w, x, i, unit, high, scale, offset, y)
+            if four:
+                _normalize_at(j, w, x, i + 1, unit, high, scale, offset, y)
+                _normalize_at(j, w, x, i + 2, unit, high, scale, offset, y)
+                _normalize_at(j, w, x, i + 3, unit, high, scale, offset, y)
+            j += w
+        if j < n:
+            for k in range(i, i + 4 if four else i + 1):
+                _normalize_at(j, n - j, x, k, unit, high, scale, offset, y)
+        i += 4 if four else 1
+
+
+@leaf
+def _coefficients(epsilon, unit, high, low, var, gamma, beta, t_high, scale, offset, mean, rstd):
+    # scalar, four (C,), five (C,) in the type of the arithmetic, two (G,)
+    """Write what `normalize_block` takes, and the statistics of each group."""
+    width = high.size // mean.size
+    for j in range(high.size):
+        r = 1.0 / np.sqrt(var[j] + epsilon * unit[j] * unit[j])
+        t_high[j] = high[j]
+        scale[j] = r * gamma[j]
+        offset[j] = beta[j] - low[j] * r * gamma[j]
+        if j % width == 0:
+            mean[j // width] = high[j] + low[j] if unit[j] == 1.0 else (high[j] + low[j]) / unit[j]
+            rstd[j // width] = r * unit[j]
+
+
+@leaf
+def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd):
+    # (S, C), two (C,), scalar, (S, C) or None, two (G,)
+    rows, columns = x.shape
+    t, double = np.empty((6, columns), gamma.dtype), np.empty((5, columns))
+    sums, unit, shift = t[:2], t[2], t[3:4]
+    first, second, high, low, var = double[:1], double[1:2], double[2], double[3], double[4]
+    unit[:] = 1
+    again = True
+    while again:
+        sample_mean(x, unit, shift[0], sums)
+        block_moments(x, 0, rows, unit, shift[0], first[0], second[0], sums)
+        again = _finish(x, mean.size, epsilon, shift, first, second, unit, high, low, var)
+    _coefficients(epsilon, unit, high, low, var, gamma, beta, t[3], t[4], t[5], mean, rstd)
+    if y is not None:
+        normalize_block(x, 0, rows, unit, t[3], t[4], t[5], y)
+
+
+def _normalize_many(x, gamma, beta, epsilon, y, mean, rstd):
+    # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V, G)
+    for v in prange(x.shape[0]):
+        _normalize_part(x[v], gamma, beta, epsilon, row_if(y, y, v), mean[v], rstd[v])
+
+
+def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
+    # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V, G)
+    parts, rows, columns = x.shape
+    blocks = block_count(rows, ROWS_PER_BLOCK)
+    t, double = np.empty((4, columns), gamma.dtype), np.empty((3, columns))
+    unit, high, low, var = t[0], double[0], double[1], double[2]
+    shift = np.empty((blocks, columns), gamma.dtype)
+    first, second = np.empty((blocks, columns)), np.empty((blocks, columns))
+    for v in range(parts):
+        unit[:] = 1
+        again = True
+        while again:
+            sample_mean(x[v], unit, t[1], t[2:])
+            for b in prange(blocks):
+                sums = np.empty((2, columns), gamma.dtype)
+                shift[b] = t[1]
+                start, stop = b * rows // blocks, (b + 1) * rows // blocks
+                block_moments(x[v], start, stop, unit, shift[b], first[b], second[b], sums)
+            again = _finish(x[v], mean.shape[1], epsilon, shift, first, second, unit, high, low, var)
+        _coefficients(epsilon, unit, high, low, var, gamma, beta, t[1], t[2], t[3], mean[v], rstd[v])
+        if y is not None:
+            for b in prange(blocks):
+                normalize_block(x[v], b * rows // blocks, (b + 1) * rows // blocks, unit, t[1], t[2], t[3], y[v])
+
+
+def _scale_and_shift(x, high, scale, offset, y):  # (S, C), three (C,), (S, C)
+    """Write y = (x - high) * scale + offset."""
+    rows = x.shape[0]
+    blocks = block_count(rows, ROWS_PER_BLOCK)
+    unit = np.ones_like(high)
+    for b in prange(blocks):
+        normalize_block(x, b * rows // blocks, (b + 1) * rows // blocks, unit, high, scale, offset, y)
+
+
+@leaf(inline=True, ordered=True)
+def _gradient_sums_at(j, n, dy, x, i, high, rstd, low, dgamma, dbeta):
+    h, r, z = load(high, j, n), load(rstd, j, n), load(low, j, n)
+    g0, g1, g2, g3 = load(dy[i], j, n), load(dy[i + 1], j, n), load(dy[i + 2], j, n), load(dy[i + 3], j, n)
+    store(dbeta, j, load(dbeta, j, n) + ((g0 + g1) + (g2 + g3)), n)
+    s = muladd(g0, muladd(load(x[i], j, n) - h, r, z), load(dgamma, j, n))
+    s = muladd(g1, muladd(load(x[i + 1], j, n) - h, r, z), s)
+    s = muladd(g2, muladd(load(x[i + 2], j, n) - h, r, z), s)
+    store(dgamma, j, muladd(g3, muladd(load(x[i + 3], j, n) - h, r, z), s), n)
+
+
+@leaf(inline=True, ordered=True)
+def _gradient_sum_at(j, n, dy, x, i, high, rstd, low, dgamma, dbeta):
+    g = load(dy[i], j, n)
+    xhat = muladd(load(x[i], j, n) - load(high, j, n), load(rstd, j, n), load(low, j, n))
+    store(dbeta, j, load(dbeta, j, n) + g, n)
+    store(dgamma, j, muladd(g, xhat, load(dgamma, j, n)), n)
+
+
+@leaf
+def column_gradient_sums(dy, x, start, stop, high, rstd, low, dgamma, dbeta):
+    # two (S, C), scalars, five (C,)
+    """Add sum(dy * xhat) and sum(dy) over rows start to stop, xhat = (x - high) * rstd + low."""
+    w, n = lanes(x[0]), x.shape[1]
+    i = start
+    while i + 4 <= stop:
+        j = 0
+        while j + w <= n:
+            _gradient_sums_at(j, w, dy, x, i, high, rstd, low, dgamma, dbeta)
+            j += w
+        if j < n:
+            _gradient_sums_at(j, n - j, dy, x, i, high, rstd, low, dgamma, dbeta)
+        i += 4
+    while i < stop:
+        j = 0
+        while j + w <= n:
+            _gradient_sum_at(j, w, dy, x, i, high, rstd, low, dgamma, dbeta)
+            j += w
+        if j < n:
+            _gradient_sum_at(j, n - j, dy, x, i, high, rstd, low, dgamma, dbeta)
+        i += 1
+
+
+@leaf(inline=True, ordered=True)
+def _gradient_at(j, n, dy, x, i, high, rstd, scale, minus_dot, offset, dx):
+    d = (load(x[i], j, n) - load(high, j, n)) * load(rstd, j, n)
+    g = muladd(load(dy[i], j, n), load(scale, j, n), load(offset, j, n))
+    store(dx[i], j, muladd(d, load(minus_dot, j, n), g), n)
+
+
+@leaf
+def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx):
+    # two (S, C), scalars, five (C,), (S, C)
+    """Write dx = dy * scale + offset + (x - high) * rstd * minus_dot on rows start to stop."""
+    w, n = lanes(x[0]), x.shape[1]
+    i = start
+    while i < stop:
+        two = i + 2 <= stop
+        j = 0
+        while j + w <= n:
+            _gradient_at(j, w, dy, x, i, high, rstd, scale, minus_dot, offset, dx)
+            if two:
+                _gradient_at(j, w, dy, x, i + 1, high, rstd, scale, minus_dot, offset, dx)
+            j += w
+        if j < n:
+            for k in range(i, i + 2 if two else i + 1):
+                _gradient_at(j, n - j, dy, x, k, high, rstd, scale, minus_dot, offset, dx)
+        i += 2 if two else 1
+
+
+@leaf
+def _sum_block(dy, x, start, stop, high, rstd, low, dgamma, dbeta):  # two (S, C), scalars, five (C,)
+    sums = np.zeros((2, high.size), high.dtype)
+    for i in range(start, stop, PIECE):
+        column_gradient_sums(dy, x, i, min(i + PIECE, stop), high, rstd, low, sums[0], sums[1])
+        flush(sums[0], dgamma)
+        flush(sums[1], dbeta)
+
+
+@leaf
+def _statistics_of_columns(mean, rstd, high, t_rstd, low):  # two (G,), three (C,) in the type of the arithmetic
+    width = high.size // mean.size
+    for j in range(high.size):
+        m, r = mean[j // width], rstd[j // width]
+        h, rest = pair(high, m)
+        high[j], t_rstd[j], low[j] = h, r, -rest * r
+
+
+@leaf
+def _gradient_coefficients(rows, gamma, mean, rstd, dgamma, dbeta, scale, minus_dot, offset):
+    # scalar, (C,), two (G,), two (C,) float64, three (C,) in the type of the arithmetic
+    """Write what `gradient_block` takes: dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), g = gamma * dy."""
+    width = gamma.size // mean.size
+    for k in range(mean.size):
+        total, dot = 0.0, 0.0
+        for j in range(k * width, (k + 1) * width):
+            total += gamma[j] * dbeta[j]
+            dot += gamma[j] * dgamma[j]
+        total /= rows * width
+        dot /= rows * width
+        r = rstd[k]
+        rest = pair(scale, mean[k])[1]
+        for j in range(k * width, (k + 1) * width):
+            scale[j] = gamma[j] * r
+            minus_dot[j] = -r * dot
+            offset[j] = r * (rest * r * dot - total)
+
+
+def _gradient_many(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
+    # two (V, S, C), (C,), two (V, G), (V, S, C) or None, two (V, C) float64
+    parts, rows, columns = x.shape
+    for v in prange(parts):
+        t = np.empty((6, columns), gamma.dtype)
+        _statistics_of_columns(mean[v], rstd[v], t[0], t[1], t[2])
+        _sum_block(dy[v], x[v], 0, rows, t[0], t[1], t[2], dgamma[v], dbeta[v])
+        if dx is not None:
+            _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
+            gradient_block(dy[v], x[v], 0, rows, t[0], t[1], t[3], t[4], t[5], dx[v])
+
+
+def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
+    # two (V, S, C), (C,), two (V, G), (V, S, C) or None, two (V, C) float64
+    parts, rows, columns = x.shape
+    blocks = block_count(rows, ROWS_PER_BLOCK)
+    t = np.empty((6, columns), gamma.dtype)
+    for v in range(parts):
+        _statistics_of_columns(mean[v], rstd[v], t[0], t[1], t[2])
+        part_dgamma, part_dbeta = np.zeros((blocks, columns)), np.zeros((blocks, columns))
+        for b in prange(blocks):
+            start, stop = b * rows // blocks, (b + 1) * rows // blocks
+            _sum_block(dy[v], x[v], start, stop, t[0], t[1], t[2], part_dgamma[b], part_dbeta[b])
+        for b in range(blocks):
+            flush(part_dgamma[b], dgamma[v])
+            flush(part_dbeta[b], dbeta[v])
+        if dx is not None:
+            _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
+            for b in prange(blocks):
+                start, stop = b * rows // blocks, (b + 1) * rows // blocks
+                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v])
+
+
+normalize = both(_normalize)
+normalize_many = both(_normalize_many)
+scale_and_shift = both(_scale_and_shift)
+gradient = both(_gradient)
+gradient_many = both(_gradient_many)
