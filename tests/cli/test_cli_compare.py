@@ -48,7 +48,7 @@ def test_output_directory(normkit, table, tmp_path):
     assert document["config"] == {
         "dataset": "table.csv", "batch_sizes": [8], "norms": ["none", "batch"], "seeds": 2, "epochs": 2,
         "hidden": [4], "activation": "relu", "kernel_initializer": "he_normal", "norm_position": "before",
-        "norm_momentum": 0.9, "dropout": 0.0, "learning_rate": 0.001,
+        "norm_momentum": 0.9, "norm_groups": 8, "virtual_batch_size": 32, "dropout": 0.0, "learning_rate": 0.001,
     }  # fmt: skip
     assert document["verdicts"][0]["sentence"] == result.out.splitlines()[-1]
     assert [len(run["curves"]) for run in document["runs"]] == [2] * 4

@@ -161,3 +161,19 @@ def test_divergence_of_the_only_model_is_a_failure(normkit, table):
     )
     assert result.code == 1
     is_one_line(result, "diverged in epoch 1", "--learning-rate")
+
+
+@pytest.mark.parametrize("command", [("compare", "--norms"), ("train", "--norm")])
+def test_groups_that_do_not_fit(normkit, table, command):
+    name, option = command
+    result = normkit(name, "--dataset", "table.csv", "--target", "kind", "--hidden", "16,12", option, "group")
+    assert result.code == 2
+    assert result.err == "Error: --norm-groups 8 must divide a layer of 12 into groups of at least 2 features\n"
+
+
+@pytest.mark.parametrize("norm", ["ghost", "renorm"])
+@pytest.mark.parametrize("command", [("compare", "--norms", "--batch-sizes"), ("train", "--norm", "--batch-size")])
+def test_batches_of_one_for_the_kin_of_batch_norm(normkit, table, command, norm):
+    name, option, batch = command
+    result = normkit(name, "--dataset", "table.csv", "--target", "kind", option, norm, batch, "1")
+    assert result.code == 2 and "batches of 2 samples at least" in result.err

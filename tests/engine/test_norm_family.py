@@ -208,6 +208,26 @@ def test_virtual_batches_are_batches_to_the_norm(make_network, make_targets, any
     np.testing.assert_array_equal(one.params, other.params)
 
 
+@pytest.mark.parametrize("samples, chunks", [(2, 1), (4, 1), (7, 1), (8, 2), (11, 2), (12, 3), (40, 10)])
+def test_room_for_virtual_batches(samples, chunks, make_network, make_targets):
+    """Buffers end with one number of their own, which stays: compiled code checks no bounds."""
+    network = make_network(SIZES, norm="ghost", normalize_input=True)
+    trainer = make_trainer(network, total_weight=0.0)
+    work = trainer._buffers(samples, 1)
+    assert work.rstd.shape[1] == chunks <= work.chunk_weight.shape[1]
+    assert work.chunk_share.shape[1] >= (samples if chunks > 1 else 0)
+    trainer._buffers = lambda *sizes: work
+    share = np.full(work.chunk_share.size + 8, 7.0)
+    work = work._replace(chunk_share=share[: work.chunk_share.size].reshape(work.chunk_share.shape))
+    trainer.run(
+        rows_of(data(samples))[0], make_targets("softmax", samples, SIZES[-1]), None, np.arange(samples),
+        np.array([0, samples]), 1,
+    )  # fmt: skip
+    np.testing.assert_array_equal(share[-8:], 7.0)
+    if chunks > 1:
+        np.testing.assert_allclose(share[:samples].sum(), chunks, rtol=1e-12)
+
+
 def test_a_virtual_batch_without_weight(make_network, make_targets):
     X, targets = data(12), make_targets("softmax", 12, SIZES[-1])
     X[4:8] *= 1e3
@@ -253,7 +273,7 @@ def test_cumulative_average(norm, make_network, make_targets):
     mean, var = network.moving(0)
     np.testing.assert_allclose(mean, np.mean([p.mean(axis=0) for p in parts], axis=0), rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(var, np.mean([p.var(axis=0) for p in parts], axis=0), rtol=1e-10)
-    assert (network.statistics.batches == len(parts)).all()
+    assert (network.statistics.batches[: -SIZES[-1]] == len(parts)).all()  # the outputs have no norm
 
 
 @pytest.mark.parametrize("momentum", [0.9, -1.0])
