@@ -127,13 +127,12 @@ def _take_in(keep, mean, var, moving_mean, moving_var, count, j):
 
 
 @leaf
-def _correction(settings, mean, var, moving_mean, moving_var):
+def _correction(epsilon, r_max, d_max, mean, var, moving_mean, moving_var):
     """Return r and d of Batch Renormalization, by which the batch's statistics become the moving ones, clipped."""
-    scale = _rstd(np.float64(moving_var), settings.norm_epsilon)
-    r = np.sqrt(var + settings.norm_epsilon) * scale
+    scale = _rstd(np.float64(moving_var), epsilon)
+    r = np.sqrt(var + epsilon) * scale
     d = (mean - np.float64(moving_mean)) * scale
-    r = min(max(r, 1.0 / settings.renorm_r_max), settings.renorm_r_max)
-    return r, min(max(d, -settings.renorm_d_max), settings.renorm_d_max)
+    return min(max(r, 1.0 / r_max), r_max), min(max(d, -d_max), d_max)
 
 
 @leaf(inline=True)
@@ -168,28 +167,29 @@ def begin_batch(thread, plan, settings, work, b, n):
 
 @leaf
 def _normalize_chunk(
-    settings, training, renorm, c, first, last, weight, source, shares, gamma, beta, moving_mean, moving_var, count,
-    rstd, factor, offset, xhat, y,
+    training, renorm, keep, epsilon, r_max, d_max, c, first, last, weight, source, shares, gamma, beta, moving_mean,
+    moving_var, count, rstd, factor, offset, xhat, y,
 ):  # fmt: skip
     """Samples first to last, chunk c of the batch, of a group of features."""
     t = source.dtype.type
+    shares = shares[first:last]
     for j in range(source.shape[0]):
-        x = source[j, first:last]
+        x, h = source[j, first:last], xhat[j, first:last]
         scale, shift = gamma[j], beta[j]
         if training:
-            high, low, var = row_moments(x, shares[first:last])
+            high, low, var = row_moments(x, shares)
             mean = np.float64(high) + np.float64(low)
             if renorm:
-                r, d = _correction(settings, mean, var, moving_mean[j], moving_var[j])
+                r, d = _correction(epsilon, r_max, d_max, mean, var, moving_mean[j], moving_var[j])
                 factor[j], offset[j] = t(r), t(d)
                 scale, shift = gamma[j] * t(r), beta[j] + gamma[j] * t(d)
             if weight > 0.0:
-                _take_in(settings.norm_momentum, mean, var, moving_mean, moving_var, count, j)
+                _take_in(keep, mean, var, moving_mean, moving_var, count, j)
         else:
             high, low, var = moving_mean[j], t(0), np.float64(moving_var[j])
-        rstd[j, c] = t(_rstd(var, settings.norm_epsilon))
-        normalize_row(x, high, low, rstd[j, c], xhat[j, first:last])
-        scale_shift_row(xhat[j, first:last], scale, shift, y[j, first:last])
+        rstd[j, c] = t(_rstd(var, epsilon))
+        normalize_row(x, high, low, rstd[j, c], h)
+        scale_shift_row(h, scale, shift, y[j, first:last])
 
 
 @leaf(inline=True)
@@ -211,7 +211,8 @@ def normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, sou
     shares = _shares(plan, settings, work, b, thread, n)
     for c in range(chunks):
         _normalize_chunk(
-            settings, not frozen, variant == _RENORM, c, c * chunk, n if c == chunks - 1 else (c + 1) * chunk,
+            not frozen, variant == _RENORM, settings.norm_momentum, settings.norm_epsilon, settings.renorm_r_max,
+            settings.renorm_d_max, c, c * chunk, n if c == chunks - 1 else (c + 1) * chunk,
             work.chunk_weight[thread, c], source[s:e], shares, gamma, beta, moving.mean[s:e], moving.var[s:e],
             moving.batches[s:e], work.rstd[s:e], work.correction[0, s:e], work.correction[1, s:e],
             work.xhat[s:e], y[s:e],
@@ -237,25 +238,26 @@ def normalize_rows_backward(thread, plan, settings, params, work, b, n, s, e, dg
     chunks = n // chunk
     renorm = variant == _RENORM and not frozen
     shares = _shares(plan, settings, work, b, thread, n)
-    for j in range(s, e):
-        gamma = params[plan.gamma[b] + j - start]
-        for c in range(chunks):
-            first, last = c * chunk, n if c == chunks - 1 else (c + 1) * chunk
+    for c in range(chunks):
+        first, last = c * chunk, n if c == chunks - 1 else (c + 1) * chunk
+        part = shares[first:last]
+        for j in range(s, e):
             d, xhat = work.delta[j, first:last], work.xhat[j, first:last]
             total, dot = row_gradient_sums(d, xhat)
-            scale = gamma * work.rstd[j, c]
+            scale = params[plan.gamma[b] + j - start] * work.rstd[j, c]
             if frozen:
                 scale_row(d, scale)
             else:
                 if renorm:
                     scale *= work.correction[0, j]
-                normalize_row_backward(d, xhat, shares[first:last], scale, total, dot)
+                normalize_row_backward(d, xhat, part, scale, total, dot)
             if c == 0:
                 dbeta[j - s], dgamma[j - s] = total, dot
             else:
                 dbeta[j - s] += total
                 dgamma[j - s] += dot
-        if renorm:
+    if renorm:
+        for j in range(s, e):
             dgamma[j - s] = work.correction[0, j] * dgamma[j - s] + work.correction[1, j] * dbeta[j - s]
     return slope
 
