@@ -11,8 +11,9 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from normkit import threads
 
-# Below this many elements a parallel region costs more than it saves.
+# Below this many elements a parallel region costs more than it saves; times REGIONS for kernels of several regions.
 PARALLEL_FROM = 1 << 15
+REGIONS = 4
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 # How a kernel sees each dtype: 16-bit numbers as the integers of their bits (see normkit.kernels.cpu.simd)
@@ -59,8 +60,11 @@ class Operand:
 
     def parameter_gradient(self, a, shape):
         """Return a gradient of gamma or beta: in the dtype of the arithmetic, in the caller's kind."""
-        with np.errstate(over="ignore"):
-            a = np.asarray(a).reshape(shape).astype(self.arithmetic)
+        if a.dtype != self.arithmetic:
+            with np.errstate(over="ignore"):
+                a = a.astype(self.arithmetic)
+        if a.shape != shape:
+            a = a.reshape(shape)
         if self._owner is None or isinstance(self._owner, np.ndarray):
             return a
         return _from_numpy(sys.modules[_library(self._owner)], a)
@@ -160,29 +164,25 @@ def _constant(value, size, dtype):
     return np.full(size, value, dtype)  # kernels only read parameters
 
 
-def parameter(a, shape, name, default, dtype, out=None):
+def parameter(a, shape, name, default, dtype, given=None, memory=None):
     """Return gamma or beta as a flat array of the kernels' arithmetic; None becomes the default.
 
-    A copy where it must be: of another dtype or layout, and where an array to write to was given, which may overlap.
+    A copy where it must be: of another dtype or layout, and where it overlaps memory that the caller has given to be
+    written.
     """
-    size = math.prod(shape)
     if a is None:
-        return _constant(default, size, dtype)
+        return _constant(default, math.prod(shape), dtype)
     a = _numbers(a, name)
     if a.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
-    flags = a.flags
-    if a.dtype == dtype and flags.c_contiguous and flags.aligned and flags.writeable and out is None:
-        return a.reshape(size)
+    if a.dtype == dtype and a.flags.carray and (given is None or not np.may_share_memory(a, memory)):
+        return a if a.ndim == 1 else a.reshape(-1)
     return _copy(a, dtype)
 
 
-def statistic(a, shape, name):
-    """Return a statistic as a flat float64 copy of an array of the given shape."""
-    a = _numbers(a, name)
-    if a.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
-    return _copy(a, _F64)
+def statistic(a, shape, name, given=None, memory=None):
+    """Return a statistic as a flat array of float64; a copy where `parameter` makes one."""
+    return parameter(_numbers(a, name), shape, name, None, _F64, given, memory)
 
 
 def _numbers(a, name):
@@ -211,7 +211,8 @@ def check_number(value, name):
 
 def check_epsilon(epsilon):
     """Return epsilon as a float; it must be positive and finite."""
-    epsilon = check_number(epsilon, "epsilon")
+    if type(epsilon) is not float:
+        epsilon = check_number(epsilon, "epsilon")
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon must be positive and finite, got {epsilon}")
     return epsilon
@@ -238,7 +239,7 @@ def check_axis(axis, ndim):
 
 def check_axes(axis, ndim):
     """Return one or several axes as a sorted tuple of non-negative indices."""
-    if axis == -1 and type(axis) is int:
+    if type(axis) is int and axis == -1:
         return (ndim - 1,)
     try:
         axes = tuple(sorted(normalize_axis_tuple(axis, ndim, "axis")))

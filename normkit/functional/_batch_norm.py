@@ -100,22 +100,23 @@ def batch_norm(
     data = x.data
     axis = check_axis(axis, data.ndim)
     channels = data.shape[axis]
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
-    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out)
+    y_data = memory_for(out, x)
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
+    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
     epsilon = check_epsilon(epsilon)
     if (mean is None) != (var is None):
         raise ValueError("mean and var must be given together, got only one of them")
     if mean is not None:
         if virtual_batch_size is not None:
             raise ValueError(f"virtual_batch_size must be None where mean and var are given, got {virtual_batch_size}")
-        mean, var = statistic(mean, (channels,), "mean"), statistic(var, (channels,), "var")
+        mean = statistic(mean, (channels,), "mean").copy()  # it may be returned
+        var = statistic(var, (channels,), "var")
         if (var < 0).any():
             raise ValueError(f"var must not be negative, got {var.min()}")
     layout, _ = channels_layout(data, axis, first=virtual_batch_size is not None)
     cuts, count = _cuts(data.shape, axis, virtual_batch_size, layout)
     if data.size and mean is None:
         _check_values(cuts, layout)
-    y_data = memory_for(out, x)
     if data.size:
         view = layout.view(data)  # (outer, C) or (outer, C, inner)
         y = layout.output(y_data, out, view)
@@ -194,15 +195,15 @@ def batch_norm_backward(
     data = x.data
     axis = check_axis(axis, data.ndim)
     channels = data.shape[axis]
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
+    dx_data = memory_for(out, x)
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, dx_data)
     layout, _ = channels_layout(data, axis, first=virtual_batch_size is not None)
     cuts, count = _cuts(data.shape, axis, virtual_batch_size, layout)
     shape = (channels,) if virtual_batch_size is None else (count, channels)
-    mean = statistic(mean, shape, "mean").reshape(count, channels)
-    rstd = statistic(rstd, shape, "rstd").reshape(count, channels)
+    mean = statistic(mean, shape, "mean", out, dx_data).reshape(count, channels)
+    rstd = statistic(rstd, shape, "rstd", out, dx_data).reshape(count, channels)
     if not training and virtual_batch_size is not None:
         raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
-    dx_data = memory_for(out, x)
     dgamma = dbeta = np.zeros(channels)
     if data.size:
         view, grad = layout.view(data), layout.view(dy.data)

@@ -77,8 +77,9 @@ def batch_renorm(
     data = x.data
     axis = check_axis(axis, data.ndim)
     channels = data.shape[axis]
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
-    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out)
+    y_data = memory_for(out, x)
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
+    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
     moving_mean = statistic(moving_mean, (channels,), "moving_mean")
     moving_var = statistic(moving_var, (channels,), "moving_var")
     if (moving_var < 0).any():
@@ -93,7 +94,6 @@ def batch_renorm(
     cuts = [(0, layout.shape[0], 1)]
     if data.size:
         _check_values(cuts, layout)
-    y_data = memory_for(out, x)
     mean, rstd = np.full(channels, np.nan), np.full(channels, np.nan)
     if data.size:
         view = layout.view(data)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from normkit.functional._arrays import run
+from normkit.functional._arrays import REGIONS, run
 from normkit.kernels.cpu import columns, planes
 
 
@@ -21,66 +21,64 @@ class Parts:
 
     def __init__(self, view, cuts, groups):
         self.channels, self.groups, self.last = view.shape[1], groups, view.ndim == 2
+        self.inner = 0 if self.last else view.shape[2]
         self.cuts, self.size = cuts, view.size
         self.count = sum(count for _, _, count in cuts)
 
-    def _pieces(self):
-        """Yield (start, stop, count, index of the first part)."""
+    def _pieces(self, *arrays):
+        """Yield (number of parts, which they are, arrays of the kernel's shape); an array may be None."""
         first = 0
         for start, stop, count in self.cuts:
-            yield start, stop, count, first
+            shape = (count, -1, self.channels) if self.last else (-1, self.inner)
+            whole = len(self.cuts) == 1
+            yield (
+                count,
+                slice(first, first + count),
+                [None if a is None else (a if whole else a[start:stop]).reshape(shape) for a in arrays],
+            )
             first += count
 
-    def _planes_of_a_set(self, samples):
+    def _set_of_planes(self, planes_count, parts):
         """Return (count, stride) of the planes that share statistics; see normkit.kernels.cpu.planes."""
         if self.groups < self.channels:
             return self.channels // self.groups, 1
-        return samples, self.channels
+        return planes_count // (parts * self.channels), self.channels
 
     def normalize(self, x, gamma, beta, epsilon, y):
         """Write y unless it is None; return mean and rstd, (parts, groups)."""
         mean, rstd = np.empty((self.count, self.groups)), np.empty((self.count, self.groups))
-        for start, stop, count, k in self._pieces():
-            m, r = mean[k : k + count], rstd[k : k + count]
-            part, target = x[start:stop], None if y is None else y[start:stop]
+        for count, which, (part, target) in self._pieces(x, y):
+            m, r = mean[which], rstd[which]
             if self.last:
-                shape = (count, -1, self.channels)
-                target = None if target is None else target.reshape(shape)
                 kernel = columns.normalize_many if count >= columns.MANY else columns.normalize
-                run(kernel, part.size, part.reshape(shape), gamma, beta, epsilon, target, m, r)
+                run(kernel, part.size // REGIONS, part, gamma, beta, epsilon, target, m, r)
             else:
-                rows = (-1, x.shape[2])
-                n, stride = self._planes_of_a_set((stop - start) // count)
-                target = None if target is None else target.reshape(rows)
-                run(
-                    planes.normalize, part.size, part.reshape(rows), n, stride, gamma, beta, epsilon, target,
-                    m.reshape(-1), r.reshape(-1),
-                )  # fmt: skip
+                n, stride = self._set_of_planes(len(part), count)
+                m, r = m.reshape(-1), r.reshape(-1)
+                run(planes.normalize, part.size // REGIONS, part, n, stride, gamma, beta, epsilon, target, m, r)
         return mean, rstd
 
     def gradient(self, dy, x, gamma, mean, rstd, dx):
         """Write dx unless it is None; return dgamma and dbeta, (C,) float64."""
-        dgamma, dbeta = np.zeros(self.channels), np.zeros(self.channels)
-        for start, stop, count, k in self._pieces():
-            m, r = mean[k : k + count], rstd[k : k + count]
-            part, grad, target = x[start:stop], dy[start:stop], None if dx is None else dx[start:stop]
+        totals = np.zeros((2, self.channels))
+        for count, which, (grad, part, target) in self._pieces(dy, x, dx):
+            m, r = mean[which], rstd[which]
             if self.last:
-                shape, sums = (count, -1, self.channels), np.zeros((2, count, self.channels))
-                target = None if target is None else target.reshape(shape)
-                arguments = (grad.reshape(shape), part.reshape(shape), gamma, m, r, target, sums[0], sums[1])
-                run(columns.gradient_many if count >= columns.MANY else columns.gradient, part.size, *arguments)
+                sums = np.zeros((2, count, self.channels))
+                kernel = columns.gradient_many if count >= columns.MANY else columns.gradient
+                run(kernel, part.size // REGIONS, grad, part, gamma, m, r, target, sums[0], sums[1])
             else:
-                rows, sums = (-1, x.shape[2]), np.empty((2, stop - start, self.channels))
-                n, stride = self._planes_of_a_set((stop - start) // count)
-                target = None if target is None else target.reshape(rows)
-                run(
-                    planes.gradient, part.size, grad.reshape(rows), part.reshape(rows), n, stride, gamma,
-                    m.reshape(-1), r.reshape(-1), target, sums[0].reshape(-1), sums[1].reshape(-1),
-                )  # fmt: skip
-            with np.errstate(invalid="ignore", over="ignore"):
-                dgamma += sums[0].sum(axis=0)
-                dbeta += sums[1].sum(axis=0)
-        return dgamma, dbeta
+                sums = np.empty((2, len(part) // self.channels, self.channels))
+                n, stride = self._set_of_planes(len(part), count)
+                flat = [a.reshape(-1) for a in (m, r, sums[0], sums[1])]
+                run(planes.gradient, part.size // REGIONS, grad, part, n, stride, gamma, *flat[:2], target, *flat[2:])
+            totals += sums[:, 0] if sums.shape[1] == 1 else _sum_quietly(sums)
+        return totals
+
+
+def _sum_quietly(sums):
+    with np.errstate(invalid="ignore", over="ignore"):
+        return sums.sum(axis=1)
 
 
 def scale_and_shift(x, high, scale, offset, y):

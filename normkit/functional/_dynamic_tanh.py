@@ -58,9 +58,9 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     data = x.data
     alpha = _check_alpha(alpha)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
-    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out)
-    beta = parameter(beta, shape, "beta", 0.0, x.arithmetic, out)
     y_data = memory_for(out, x)
+    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out, y_data)
+    beta = parameter(beta, shape, "beta", 0.0, x.arithmetic, out, y_data)
     if data.size:
         view = layout.view(data)
         y = layout.output(y_data, out, view)
@@ -115,8 +115,8 @@ def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
     data = x.data
     alpha = _check_alpha(alpha)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
-    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out)
     dx_data = memory_for(out, x)
+    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out, dx_data)
     dgamma, dbeta = np.zeros((2, gamma.size), x.arithmetic)
     dalpha = np.zeros(1)
     if data.size:

@@ -44,10 +44,10 @@ def _forward(x, axis, groups, gamma, beta, epsilon, out):
     x, channels, groups, (layout, last) = _prepare(x, axis, groups)
     data = x.data
     samples = data.shape[0]
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
-    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out)
-    epsilon = check_epsilon(epsilon)
     y_data = memory_for(out, x)
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
+    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
+    epsilon = check_epsilon(epsilon)
     if not data.size:
         return x.give_back(y_data, out), np.full((samples, groups), np.nan), np.full((samples, groups), np.nan)
     view = layout.view(data)
@@ -64,10 +64,10 @@ def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
     dy = operand_like(dy, x, "dy")
     data = x.data
     samples = data.shape[0]
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out)
-    mean = statistic(mean, (samples, groups), "mean").reshape(samples, groups)
-    rstd = statistic(rstd, (samples, groups), "rstd").reshape(samples, groups)
     dx_data = memory_for(out, x)
+    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, dx_data)
+    mean = statistic(mean, (samples, groups), "mean", out, dx_data).reshape(samples, groups)
+    rstd = statistic(rstd, (samples, groups), "rstd", out, dx_data).reshape(samples, groups)
     dgamma = dbeta = np.zeros(channels)
     if data.size:
         view, grad = layout.view(data), layout.view(dy.data)

@@ -1,5 +1,6 @@
 """Arrays of any shape and strides as the contiguous views that kernels take."""
 
+import functools
 import math
 
 import numpy as np
@@ -35,9 +36,8 @@ class Layout:
         """Return x in the kernel's shape; a copy only where its strides demand one."""
         if self.order is not None:
             x = x.transpose(self.order)
-        flags = x.flags
-        if flags.carray:  # contiguous, aligned and writeable
-            return x.reshape(self.shape)
+        if x.flags.carray:  # contiguous, aligned and writeable
+            return x if x.shape == self.shape else x.reshape(self.shape)
         view = np.ascontiguousarray(x).reshape(self.shape)
         if not view.flags.aligned:
             return view.copy()
@@ -52,20 +52,21 @@ class Layout:
         """
         moved = memory if self.order is None else memory.transpose(self.order)
         if moved.flags.carray:
-            y = moved.reshape(self.shape)
+            y = moved if moved.shape == self.shape else moved.reshape(self.shape)
             if given is None or not any(
                 np.may_share_memory(y, view) and y.ctypes.data != view.ctypes.data for view in views
             ):
                 return y
         return np.empty(self.shape, memory.dtype)
 
-    def store(self, written, out):
-        """Copy what the kernel wrote to out, unless it is out's own memory."""
-        if written.base is not out and not np.may_share_memory(written, out):
-            moved = out if self.order is None else out.transpose(self.order)
+    def store(self, written, memory):
+        """Copy what the kernel wrote to the memory that it was meant for, unless it is there already."""
+        if written is not memory and not np.may_share_memory(written, memory):
+            moved = memory if self.order is None else memory.transpose(self.order)
             moved[...] = written.reshape(moved.shape)
 
 
+@functools.lru_cache(maxsize=256)
 def rows_layout(shape, axes):
     """Return (layout (M, N), kept shape, normalized shape): the normalized axes last."""
     ndim = len(shape)
@@ -94,15 +95,19 @@ def channels_layout(x, axis, first=False):
 
     The layout's shape is (outer, C) where nothing follows the channels in memory, else (outer, C, inner).
     """
-    order = _memory_order(x, first)
+    return _channels_layout(x.shape, axis, _memory_order(x, first))
+
+
+@functools.lru_cache(maxsize=256)
+def _channels_layout(shape, axis, order):
     place = order.index(axis)
-    outer = math.prod(x.shape[i] for i in order[:place])
-    inner = math.prod(x.shape[i] for i in order[place + 1 :])
-    if order == tuple(range(x.ndim)):
+    outer = math.prod(shape[i] for i in order[:place])
+    inner = math.prod(shape[i] for i in order[place + 1 :])
+    if order == tuple(range(len(shape))):
         order = None
     if inner == 1:
-        return Layout(order, (outer, x.shape[axis])), True
-    return Layout(order, (outer, x.shape[axis], inner)), False
+        return Layout(order, (outer, shape[axis])), True
+    return Layout(order, (outer, shape[axis], inner)), False
 
 
 def samples_layout(x, axis):

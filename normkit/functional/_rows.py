@@ -2,7 +2,16 @@
 
 import numpy as np
 
-from normkit.functional._arrays import check_epsilon, memory_for, operand, operand_like, parameter, run, statistic
+from normkit.functional._arrays import (
+    REGIONS,
+    check_epsilon,
+    memory_for,
+    operand,
+    operand_like,
+    parameter,
+    run,
+    statistic,
+)
 from normkit.functional._layouts import rows_layout
 from normkit.kernels.cpu import rows as kernels
 
@@ -13,13 +22,11 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
     data = x.data
     axes = axes_of(data.ndim)
     layout, kept, normalized = rows_layout(data.shape, axes)
-    dtype = x.arithmetic
-    given = out if sum_out is None else sum_out
-    gamma = parameter(gamma, normalized, "gamma", 1.0, dtype, given)
-    if centred:
-        beta = parameter(beta, normalized, "beta", 0.0, dtype, given)
-    epsilon = check_epsilon(epsilon)
     y_data = memory_for(out, x)
+    gamma = parameter(gamma, normalized, "gamma", 1.0, x.arithmetic, out, y_data)
+    if centred:
+        beta = parameter(beta, normalized, "beta", 0.0, x.arithmetic, out, y_data)
+    epsilon = check_epsilon(epsilon)
     m, n = layout.shape
     mean, rstd = np.empty(m) if centred else None, np.empty(m)
     s = None
@@ -34,6 +41,9 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
         s_data = memory_for(sum_out, x, "sum_out")
         if out is not None and np.may_share_memory(y_data, s_data):
             raise ValueError("out and sum_out must not share memory")
+        if sum_out is not None:  # the kernel reads these after it has written the sum
+            gamma = parameter(gamma, gamma.shape, "gamma", 1.0, gamma.dtype, sum_out, s_data)
+            beta = beta if beta is None else parameter(beta, beta.shape, "beta", 0.0, beta.dtype, sum_out, s_data)
         if data.size:
             view, r_view = layout.view(data), layout.view(residual.data)
             s_view = layout.output(s_data, sum_out, view, r_view)
@@ -58,17 +68,17 @@ def normalize_backward(dy, ds, x, gamma, mean, rstd, axes_of, out, centred, name
     ds = None if ds is None else operand_like(ds, x, "ds", name).data
     data = x.data
     layout, kept, normalized = rows_layout(data.shape, axes_of(data.ndim))
-    gamma = parameter(gamma, normalized, "gamma", 1.0, x.arithmetic, out)
-    mean = statistic(mean, kept, "mean") if centred else None
-    rstd = statistic(rstd, kept, "rstd")
     dx_data = memory_for(out, x)
+    gamma = parameter(gamma, normalized, "gamma", 1.0, x.arithmetic, out, dx_data)
+    mean = statistic(mean, kept, "mean", out, dx_data) if centred else None
+    rstd = statistic(rstd, kept, "rstd", out, dx_data)
     dgamma = np.zeros(gamma.size, x.arithmetic)
     dbeta = np.zeros(gamma.size, x.arithmetic) if centred else None
     if data.size:
         view, grad = layout.view(data), layout.view(dy.data)  # (M, N), (M, N)
         ds = None if ds is None else layout.view(ds)
         dx = layout.output(dx_data, out, view, grad, *([] if ds is None else [ds]))
-        run(kernels.normalize_backward, data.size, grad, ds, view, gamma, mean, rstd, dx, dgamma, dbeta)
+        run(kernels.normalize_backward, data.size // REGIONS, grad, ds, view, gamma, mean, rstd, dx, dgamma, dbeta)
         layout.store(dx, dx_data)
     return (
         x.give_back(dx_data, out),

@@ -12,12 +12,15 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import pair, unit_for
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
-from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store
+from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, write
 
 # Parts from which `*_many` is to be called
 MANY = 8
 # Rows summed in the type of the arithmetic before float64 takes over; rows whose mean is the first shift
 PIECE, SAMPLE = 64, 32
+# Columns from which rows are written two at a time: the coefficients leave the first-level cache. With fewer, two
+# at a time take twice as long as one.
+WIDE = 2048
 # Fewer make the merge of the blocks cost more than their sums
 ROWS_PER_BLOCK = 64
 
@@ -175,30 +178,32 @@ def _finish(x, groups, epsilon, shift, first, second, unit, high, low, var):
 
 
 @leaf(inline=True, ordered=True)
-def _normalize_at(j, n, x, i, unit, high, scale, offset, y):
-    minus = splat(high, 0.0) - load(high, j, n)
-    store(y[i], j, muladd(muladd(load(x[i], j, n), load(unit, j, n), minus), load(scale, j, n), load(offset, j, n)), n)
+def _normalize_at(j, n, x, i, rows, unit, high, scale, offset, y, streamed):
+    u, h, s, o = load(unit, j, n), splat(high, 0.0) - load(high, j, n), load(scale, j, n), load(offset, j, n)
+    for k in range(rows):
+        write(y[i + k], j, muladd(muladd(load(x[i + k], j, n), u, h), s, o), n, streamed)
 
 
 @leaf
-def normalize_block(x, start, stop, unit, high, scale, offset, y):  # (S, C), scalars, four (C,), (S, C)
+def normalize_block(x, start, stop, unit, high, scale, offset, y, streamed):
+    # (S, C), scalars, four (C,), (S, C), bool
     """Write y = (unit * x - high) * scale + offset on rows start to stop."""
     w, n = lanes(x[0]), x.shape[1]
     i = start
     while i < stop:
-        four = i + 4 <= stop
+        two = n >= WIDE and i + 2 <= stop
         j = 0
-        while j + w <= n:
-            _normalize_at(j, w, x, i, unit, high, scale, offset, y)
-            if four:
-                _normalize_at(j, w, x, i + 1, unit, high, scale, offset, y)
-                _normalize_at(j, w, x, i + 2, unit, high, scale, offset, y)
-                _normalize_at(j, w, x, i + 3, unit, high, scale, offset, y)
-            j += w
+        if two:
+            while j + w <= n:
+                _normalize_at(j, w, x, i, 2, unit, high, scale, offset, y, streamed)
+                j += w
+        else:
+            while j + w <= n:
+                _normalize_at(j, w, x, i, 1, unit, high, scale, offset, y, streamed)
+                j += w
         if j < n:
-            for k in range(i, i + 4 if four else i + 1):
-                _normalize_at(j, n - j, x, k, unit, high, scale, offset, y)
-        i += 4 if four else 1
+            _normalize_at(j, n - j, x, i, 2 if two else 1, unit, high, scale, offset, y, False)
+        i += 2 if two else 1
 
 
 @leaf
@@ -231,7 +236,7 @@ def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd):
         again = _finish(x, mean.size, epsilon, shift, first, second, unit, high, low, var)
     _coefficients(epsilon, unit, high, low, var, gamma, beta, t[3], t[4], t[5], mean, rstd)
     if y is not None:
-        normalize_block(x, 0, rows, unit, t[3], t[4], t[5], y)
+        normalize_block(x, 0, rows, unit, t[3], t[4], t[5], y, False)
 
 
 def _normalize_many(x, gamma, beta, epsilon, y, mean, rstd):
@@ -262,7 +267,8 @@ def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
         _coefficients(epsilon, unit, high, low, var, gamma, beta, t[1], t[2], t[3], mean[v], rstd[v])
         if y is not None:
             for b in prange(blocks):
-                normalize_block(x[v], b * rows // blocks, (b + 1) * rows // blocks, unit, t[1], t[2], t[3], y[v])
+                start, stop = b * rows // blocks, (b + 1) * rows // blocks
+                normalize_block(x[v], start, stop, unit, t[1], t[2], t[3], y[v], streams(y[v]))
 
 
 def _scale_and_shift(x, high, scale, offset, y):  # (S, C), three (C,), (S, C)
@@ -271,7 +277,8 @@ def _scale_and_shift(x, high, scale, offset, y):  # (S, C), three (C,), (S, C)
     blocks = block_count(rows, ROWS_PER_BLOCK)
     unit = np.ones_like(high)
     for b in prange(blocks):
-        normalize_block(x, b * rows // blocks, (b + 1) * rows // blocks, unit, high, scale, offset, y)
+        start, stop = b * rows // blocks, (b + 1) * rows // blocks
+        normalize_block(x, start, stop, unit, high, scale, offset, y, streams(y))
 
 
 @leaf(inline=True, ordered=True)
@@ -318,29 +325,33 @@ def column_gradient_sums(dy, x, start, stop, high, rstd, low, dgamma, dbeta):
 
 
 @leaf(inline=True, ordered=True)
-def _gradient_at(j, n, dy, x, i, high, rstd, scale, minus_dot, offset, dx):
-    d = (load(x[i], j, n) - load(high, j, n)) * load(rstd, j, n)
-    g = muladd(load(dy[i], j, n), load(scale, j, n), load(offset, j, n))
-    store(dx[i], j, muladd(d, load(minus_dot, j, n), g), n)
+def _gradient_at(j, n, dy, x, i, rows, high, rstd, scale, minus_dot, offset, dx, streamed):
+    h, r, s = load(high, j, n), load(rstd, j, n), load(scale, j, n)
+    dot, o = load(minus_dot, j, n), load(offset, j, n)
+    for k in range(rows):
+        d = (load(x[i + k], j, n) - h) * r
+        write(dx[i + k], j, muladd(d, dot, muladd(load(dy[i + k], j, n), s, o)), n, streamed)
 
 
 @leaf
-def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx):
-    # two (S, C), scalars, five (C,), (S, C)
+def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx, streamed):
+    # two (S, C), scalars, five (C,), (S, C), bool
     """Write dx = dy * scale + offset + (x - high) * rstd * minus_dot on rows start to stop."""
     w, n = lanes(x[0]), x.shape[1]
     i = start
     while i < stop:
-        two = i + 2 <= stop
+        two = n >= WIDE and i + 2 <= stop
         j = 0
-        while j + w <= n:
-            _gradient_at(j, w, dy, x, i, high, rstd, scale, minus_dot, offset, dx)
-            if two:
-                _gradient_at(j, w, dy, x, i + 1, high, rstd, scale, minus_dot, offset, dx)
-            j += w
+        if two:
+            while j + w <= n:
+                _gradient_at(j, w, dy, x, i, 2, high, rstd, scale, minus_dot, offset, dx, streamed)
+                j += w
+        else:
+            while j + w <= n:
+                _gradient_at(j, w, dy, x, i, 1, high, rstd, scale, minus_dot, offset, dx, streamed)
+                j += w
         if j < n:
-            for k in range(i, i + 2 if two else i + 1):
-                _gradient_at(j, n - j, dy, x, k, high, rstd, scale, minus_dot, offset, dx)
+            _gradient_at(j, n - j, dy, x, i, 2 if two else 1, high, rstd, scale, minus_dot, offset, dx, False)
         i += 2 if two else 1
 
 
@@ -391,7 +402,7 @@ def _gradient_many(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
         _sum_block(dy[v], x[v], 0, rows, t[0], t[1], t[2], dgamma[v], dbeta[v])
         if dx is not None:
             _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
-            gradient_block(dy[v], x[v], 0, rows, t[0], t[1], t[3], t[4], t[5], dx[v])
+            gradient_block(dy[v], x[v], 0, rows, t[0], t[1], t[3], t[4], t[5], dx[v], False)
 
 
 def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
@@ -412,7 +423,7 @@ def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
             _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
-                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v])
+                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v], streams(dx[v]))
 
 
 normalize = both(_normalize)

@@ -18,6 +18,8 @@ from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
+from normkit._jit import leaf
+
 BYTES = 64
 _ELEMENT = {types.float32: ir.FloatType(), types.float64: ir.DoubleType()}
 
@@ -252,14 +254,43 @@ def store(context: Any, array: Any, index: Any, vector: Any, n: Any) -> Any:
 
 @intrinsic
 def stream(context: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Write past the caches the vector to the elements that begin at index, on a 64-byte boundary."""
+    """Write a whole vector past the caches to the elements that begin at index; see `streams`."""
     kind = _vector_of(array)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, array, args[0], args[1], _stored_type(array, kind.lanes))
-        value = _round(builder, array, args[2], kind.lanes)
-        instruction = builder.store(value, pointer, align=kind.lanes * array.dtype.bitwidth // 8)
+        instruction = builder.store(_round(builder, array, args[2], kind.lanes), pointer, align=16)
         instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
     return types.void(array, types.intp, kind), codegen
+
+
+@intrinsic
+def address(context: Any, array: Any) -> Any:
+    """Return the address of the array's first element."""
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        data = context.make_array(array)(context, builder, args[0]).data
+        return builder.ptrtoint(data, context.get_value_type(types.intp))
+
+    return types.intp(array), codegen
+
+
+# Bytes that no cache keeps until they are read again; to write them past the caches saves reading them first
+STREAMED = 24 << 20
+
+
+@leaf
+def streams(rows):  # (M, N)
+    """Return whether an array is to be written by `stream`: it is large, and its rows begin on 16 bytes."""
+    return rows.nbytes > STREAMED and address(rows) % 16 == 0 and rows.shape[1] * rows.itemsize % 16 == 0
+
+
+@leaf(inline=True, ordered=True)
+def write(array, index, vector, n, streamed):
+    """Write the vector's first n lanes; past the caches if `streamed`, which takes whole vectors."""
+    if streamed:
+        stream(array, index, vector)
+    else:
+        store(array, index, vector, n)
