@@ -7,7 +7,7 @@ import numpy as np
 
 from normkit.estimators import MLPClassifier
 from normkit.functional import batch_norm, batch_norm_backward, layer_norm, layer_norm_backward
-from normkit.functional._arrays import PARALLEL_FROM
+from normkit.functional._arrays import PARALLEL_FROM, REGIONS
 
 
 def warm_up() -> Iterator[str]:
@@ -15,7 +15,7 @@ def warm_up() -> Iterator[str]:
     for dtype in (np.float32, np.float64):
         _train(dtype)
         yield f"training, {dtype.__name__}"
-        for rows in (2, PARALLEL_FROM):  # serial and parallel kernels
+        for rows in (2, PARALLEL_FROM * REGIONS):  # serial and parallel kernels
             _normalize(np.zeros((rows, 2), dtype))
         yield f"norm functions, {dtype.__name__}"
 

@@ -17,7 +17,7 @@ from normkit.engine.plan import (
     prediction_schedule,
 )
 from normkit.engine.sync import new_barrier
-from normkit.threads import single_threaded_blas
+from normkit.threads import available, single_threaded_blas
 
 # Multiply-adds below which a second thread does not pay: of a batch's forward pass (waiting for each other), and of
 # all batches (starting the threads)
@@ -175,7 +175,7 @@ class Network:
 
     def choose_threads(self, n_threads, batch, samples):
         """Return the threads that pay for batches of this size out of this many samples."""
-        wanted = team.available() if n_threads is None else n_threads
+        wanted = available() if n_threads is None else n_threads
         operations = sum(a * b for a, b in zip(self.sizes, self.sizes[1:]))
         pays = operations * batch >= _PARALLEL_STEP and operations * samples >= _PARALLEL_CALL
         return wanted if pays else 1

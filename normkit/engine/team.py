@@ -6,15 +6,7 @@ worker, or in a process forked from one that has already trained.
 
 import threading
 
-import joblib
-import numba
-
 from normkit.engine.sync import abort, new_barrier
-
-
-def available() -> int:
-    """Return the number of cores this process may use: affinity, container quota, Numba's and joblib's limits."""
-    return max(1, min(joblib.cpu_count(), numba.config.NUMBA_NUM_THREADS))
 
 
 def run(function, threads, *arguments):

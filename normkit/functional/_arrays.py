@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from normkit import threads
+from normkit.functional._layouts import may_overlap
 
 # Below this many elements a parallel region costs more than it saves; times REGIONS for kernels of several regions.
 PARALLEL_FROM = 1 << 15
@@ -17,7 +18,8 @@ REGIONS = 4
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 # How a kernel sees each dtype: 16-bit numbers as the integers of their bits (see normkit.kernels.cpu.simd)
-_SEEN_AS = {_F32: _F32, _F64: _F64, np.dtype(np.float16): np.dtype(np.uint16)}
+_UINT16 = np.dtype(np.uint16)
+_SEEN_AS = {_F32: _F32, _F64: _F64, np.dtype(np.float16): _UINT16}
 _BITS_OF_BFLOAT16 = np.dtype(np.int16)
 _KINDS = "float16, bfloat16, float32 or float64"
 
@@ -29,17 +31,13 @@ class Operand:
     ----------
     data : ndarray of float32, float64, uint16 (bits of float16) or int16 (bits of bfloat16)
     dtype : the caller's
+    arithmetic : dtype that the kernels compute in, and that parameters come in
     """
 
-    __slots__ = ("data", "dtype", "_owner")
+    __slots__ = ("data", "dtype", "arithmetic", "_owner")
 
-    def __init__(self, data, dtype, owner):
-        self.data, self.dtype, self._owner = data, dtype, owner
-
-    @property
-    def arithmetic(self):
-        """The dtype that the kernels compute in, and parameters come in."""
-        return _F64 if self.data.dtype is _F64 or self.data.dtype == _F64 else _F32
+    def __init__(self, data, dtype, owner, arithmetic):
+        self.data, self.dtype, self.arithmetic, self._owner = data, dtype, arithmetic, owner
 
     def give_back(self, data, out=None):
         """Return out, or if that is None the array of the kernels' dtype that was written as the caller's kind.
@@ -85,9 +83,9 @@ def operand(x, name="x"):
     if type(x) is np.ndarray:
         seen = _SEEN_AS.get(x.dtype)
         if seen is not None and x.ndim:
-            return (
-                Operand(x, x.dtype, None) if seen is x.dtype or seen == x.dtype else Operand(x.view(seen), x.dtype, x)
-            )
+            if seen is _UINT16:
+                return Operand(x.view(seen), x.dtype, x, _F32)
+            return Operand(x, seen, None, seen)
     return _operand_of_any(x, name)
 
 
@@ -112,7 +110,7 @@ def _operand_of_any(x, name):
         raise TypeError(f"{name} must be {_KINDS}, got dtype {dtype}; {how}")
     if data.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension, got a scalar")
-    return Operand(data, dtype, owner)
+    return Operand(data, dtype, owner, _F64 if data.dtype == _F64 else _F32)
 
 
 def _data_of_foreign(x, dtype):
@@ -172,17 +170,18 @@ def parameter(a, shape, name, default, dtype, given=None, memory=None):
     """
     if a is None:
         return _constant(default, math.prod(shape), dtype)
-    a = _numbers(a, name)
+    if type(a) is not np.ndarray or a.dtype != dtype:
+        a = _numbers(a, name)
     if a.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
-    if a.dtype == dtype and a.flags.carray and (given is None or not np.may_share_memory(a, memory)):
+    if a.dtype == dtype and a.flags.carray and (given is None or not may_overlap(a, memory)):
         return a if a.ndim == 1 else a.reshape(-1)
     return _copy(a, dtype)
 
 
 def statistic(a, shape, name, given=None, memory=None):
     """Return a statistic as a flat array of float64; a copy where `parameter` makes one."""
-    return parameter(_numbers(a, name), shape, name, None, _F64, given, memory)
+    return parameter(np.asarray(a) if a is None else a, shape, name, None, _F64, given, memory)
 
 
 def _numbers(a, name):

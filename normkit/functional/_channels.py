@@ -23,20 +23,22 @@ class Parts:
         self.channels, self.groups, self.last = view.shape[1], groups, view.ndim == 2
         self.inner = 0 if self.last else view.shape[2]
         self.cuts, self.size = cuts, view.size
-        self.count = sum(count for _, _, count in cuts)
+        self.count = cuts[0][2] if len(cuts) == 1 else sum(count for _, _, count in cuts)
 
     def _pieces(self, *arrays):
-        """Yield (number of parts, which they are, arrays of the kernel's shape); an array may be None."""
-        first = 0
+        """Return for each cut the number of parts, which they are, and arrays of the kernel's shape, or None."""
+        if len(self.cuts) == 1:
+            return [(self.count, slice(None), self._in_shape(self.count, arrays))]
+        pieces, first = [], 0
         for start, stop, count in self.cuts:
-            shape = (count, -1, self.channels) if self.last else (-1, self.inner)
-            whole = len(self.cuts) == 1
-            yield (
-                count,
-                slice(first, first + count),
-                [None if a is None else (a if whole else a[start:stop]).reshape(shape) for a in arrays],
-            )
+            ranges = [None if a is None else a[start:stop] for a in arrays]
+            pieces.append((count, slice(first, first + count), self._in_shape(count, ranges)))
             first += count
+        return pieces
+
+    def _in_shape(self, count, arrays):
+        shape = (count, -1, self.channels) if self.last else (-1, self.inner)
+        return [None if a is None else a.reshape(shape) for a in arrays]
 
     def _set_of_planes(self, planes_count, parts):
         """Return (count, stride) of the planes that share statistics; see normkit.kernels.cpu.planes."""

@@ -6,6 +6,11 @@ import math
 import numpy as np
 
 
+def may_overlap(a, b):
+    """Return whether two arrays may share memory; of two that own theirs it is known at once."""
+    return a is b if a.base is None and b.base is None else np.may_share_memory(a, b)
+
+
 class _Writeable:
     """The memory of a read-only array, announced as writeable, for code that only reads it.
 
@@ -54,14 +59,14 @@ class Layout:
         if moved.flags.carray:
             y = moved if moved.shape == self.shape else moved.reshape(self.shape)
             if given is None or not any(
-                np.may_share_memory(y, view) and y.ctypes.data != view.ctypes.data for view in views
+                view is not y and may_overlap(y, view) and y.ctypes.data != view.ctypes.data for view in views
             ):
                 return y
         return np.empty(self.shape, memory.dtype)
 
     def store(self, written, memory):
         """Copy what the kernel wrote to the memory that it was meant for, unless it is there already."""
-        if written is not memory and not np.may_share_memory(written, memory):
+        if written is not memory and not may_overlap(written, memory):
             moved = memory if self.order is None else memory.transpose(self.order)
             moved[...] = written.reshape(moved.shape)
 

@@ -12,7 +12,7 @@ from normkit.functional._arrays import (
     run,
     statistic,
 )
-from normkit.functional._layouts import rows_layout
+from normkit.functional._layouts import may_overlap, rows_layout
 from normkit.kernels.cpu import rows as kernels
 
 
@@ -39,7 +39,7 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
     else:
         residual = operand_like(residual, x, "residual")
         s_data = memory_for(sum_out, x, "sum_out")
-        if out is not None and np.may_share_memory(y_data, s_data):
+        if out is not None and may_overlap(y_data, s_data):
             raise ValueError("out and sum_out must not share memory")
         if sum_out is not None:  # the kernel reads these after it has written the sum
             gamma = parameter(gamma, gamma.shape, "gamma", 1.0, gamma.dtype, sum_out, s_data)
@@ -55,10 +55,12 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
     if not data.size:
         rstd[...] = np.nan
     if mean is None:
-        return x.give_back(y_data, out), s, None, rstd.reshape(kept)
+        return x.give_back(y_data, out), s, None, rstd if rstd.shape == kept else rstd.reshape(kept)
     if not data.size:
         mean[...] = np.nan
-    return x.give_back(y_data, out), s, mean.reshape(kept), rstd.reshape(kept)
+    if rstd.shape != kept:
+        mean, rstd = mean.reshape(kept), rstd.reshape(kept)
+    return x.give_back(y_data, out), s, mean, rstd
 
 
 def normalize_backward(dy, ds, x, gamma, mean, rstd, axes_of, out, centred, name="x"):

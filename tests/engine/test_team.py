@@ -8,7 +8,7 @@ import pytest
 import threadpoolctl
 
 from normkit import MLPClassifier, MLPRegressor
-from normkit.engine import plan, sync, team
+from normkit.engine import network, plan, sync, team
 from normkit.engine.network import Network
 from normkit.threads import single_threaded_blas
 
@@ -139,7 +139,7 @@ def test_barrier_keeps_threads_in_step():
 
 
 def test_threads_are_used_where_they_pay(monkeypatch):
-    monkeypatch.setattr(team, "available", lambda: 4)
+    monkeypatch.setattr(network, "available", lambda: 4)
     small, large = Network((8, 8, 2), np.float64, "softmax", ["relu"], [0.0], None, "before", False, 1e-3), None
     large = Network((784, 300, 300, 10), np.float32, "softmax", ["relu"] * 2, [0.0] * 2, None, "before", False, 1e-3)
     assert small.choose_threads(None, 32, 1000) == 1 and small.choose_threads(3, 32, 1000) == 1

@@ -85,14 +85,17 @@ def _shifted_sums(x, start, stop, shift, unit, first, second, sums):  # (S, C), 
 
 @leaf
 def sample_mean(x, unit, shift, sums):  # (S, C), two (C,), (2, C)
-    """Write a rough mean of unit * x: that of some rows, evenly spread."""
+    """Write a rough mean of unit * x: that of some rows, evenly spread in groups of eight."""
     rows = x.shape[0]
-    count = min(rows, SAMPLE)
+    groups = min(rows, SAMPLE) // 8
     shift[:] = 0
     sums[:] = 0
-    for k in range(count):
-        i = k * rows // count
-        column_sums(x, i, i + 1, shift, unit, sums[0], sums[1])
+    if groups == 0:
+        column_sums(x, 0, rows, shift, unit, sums[0], sums[1])
+    for k in range(groups):
+        i = k * (rows - 8) // max(groups - 1, 1)
+        column_sums(x, i, i + 8, shift, unit, sums[0], sums[1])
+    count = rows if groups == 0 else 8 * groups
     for j in range(shift.size):
         shift[j] = sums[0, j] / count
 
@@ -222,8 +225,8 @@ def _coefficients(epsilon, unit, high, low, var, gamma, beta, t_high, scale, off
 
 
 @leaf
-def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd):
-    # (S, C), two (C,), scalar, (S, C) or None, two (G,)
+def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd, streamed):
+    # (S, C), two (C,), scalar, (S, C) or None, two (G,), bool
     rows, columns = x.shape
     t, double = np.empty((6, columns), gamma.dtype), np.empty((5, columns))
     sums, unit, shift = t[:2], t[2], t[3:4]
@@ -236,13 +239,17 @@ def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd):
         again = _finish(x, mean.size, epsilon, shift, first, second, unit, high, low, var)
     _coefficients(epsilon, unit, high, low, var, gamma, beta, t[3], t[4], t[5], mean, rstd)
     if y is not None:
-        normalize_block(x, 0, rows, unit, t[3], t[4], t[5], y, False)
+        normalize_block(x, 0, rows, unit, t[3], t[4], t[5], y, streamed)
 
 
 def _normalize_many(x, gamma, beta, epsilon, y, mean, rstd):
     # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V, G)
-    for v in prange(x.shape[0]):
-        _normalize_part(x[v], gamma, beta, epsilon, row_if(y, y, v), mean[v], rstd[v])
+    parts = x.shape[0]
+    streamed = False
+    if y is not None:
+        streamed = streams(y[0], 2 * parts)
+    for v in prange(parts):
+        _normalize_part(x[v], gamma, beta, epsilon, row_if(y, y, v), mean[v], rstd[v], streamed)
 
 
 def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
@@ -268,7 +275,7 @@ def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
         if y is not None:
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
-                normalize_block(x[v], start, stop, unit, t[1], t[2], t[3], y[v], streams(y[v]))
+                normalize_block(x[v], start, stop, unit, t[1], t[2], t[3], y[v], streams(y[v], 2))
 
 
 def _scale_and_shift(x, high, scale, offset, y):  # (S, C), three (C,), (S, C)
@@ -278,7 +285,7 @@ def _scale_and_shift(x, high, scale, offset, y):  # (S, C), three (C,), (S, C)
     unit = np.ones_like(high)
     for b in prange(blocks):
         start, stop = b * rows // blocks, (b + 1) * rows // blocks
-        normalize_block(x, start, stop, unit, high, scale, offset, y, streams(y))
+        normalize_block(x, start, stop, unit, high, scale, offset, y, streams(y, 2))
 
 
 @leaf(inline=True, ordered=True)
@@ -396,13 +403,16 @@ def _gradient_coefficients(rows, gamma, mean, rstd, dgamma, dbeta, scale, minus_
 def _gradient_many(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
     # two (V, S, C), (C,), two (V, G), (V, S, C) or None, two (V, C) float64
     parts, rows, columns = x.shape
+    streamed = False
+    if dx is not None:
+        streamed = streams(dx[0], 3 * parts)
     for v in prange(parts):
         t = np.empty((6, columns), gamma.dtype)
         _statistics_of_columns(mean[v], rstd[v], t[0], t[1], t[2])
         _sum_block(dy[v], x[v], 0, rows, t[0], t[1], t[2], dgamma[v], dbeta[v])
         if dx is not None:
             _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
-            gradient_block(dy[v], x[v], 0, rows, t[0], t[1], t[3], t[4], t[5], dx[v], False)
+            gradient_block(dy[v], x[v], 0, rows, t[0], t[1], t[3], t[4], t[5], dx[v], streamed)
 
 
 def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
@@ -423,7 +433,7 @@ def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
             _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
-                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v], streams(dx[v]))
+                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v], streams(dx[v], 3))
 
 
 normalize = both(_normalize)

@@ -12,7 +12,7 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import PIECE, pair, row_moments, unit_for
 from normkit.kernels.cpu.parallel import both
-from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, total
+from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, total, write
 
 # Sets from which each is the work of one thread
 MANY = 16
@@ -24,22 +24,17 @@ def plane_of(k, r, count, stride):
     return (k // stride) * stride * count + k % stride + r * stride
 
 
-@leaf(inline=True, ordered=True)
-def _scale_at(i, n, x, times, minus_high, scale, offset, y):
-    store(y, i, muladd(muladd(load(x, i, n), times, minus_high), scale, offset), n)
-
-
 @leaf
-def scale_and_shift_plane(x, unit, high, scale, offset, y):  # row, scalars, row
+def scale_and_shift_plane(x, unit, high, scale, offset, y, streamed):  # row, scalars, row, bool
     """Write y = (unit * x - high) * scale + offset."""
     w, n = lanes(x), x.size
     u, h, s, o = splat(x, unit), splat(x, -high), splat(x, scale), splat(x, offset)
     i = 0
     while i + w <= n:
-        _scale_at(i, w, x, u, h, s, o, y)
+        write(y, i, muladd(muladd(load(x, i, w), u, h), s, o), w, streamed)
         i += w
     if i < n:
-        _scale_at(i, n - i, x, u, h, s, o, y)
+        store(y, i, muladd(muladd(load(x, i, n - i), u, h), s, o), n - i)
 
 
 @leaf
@@ -73,15 +68,18 @@ def _set_statistics(x, k, count, stride, epsilon, measured):
 
 
 @leaf
-def _normalize_plane(x, p, high, low, rstd, unit, gamma, beta, y):
+def _normalize_plane(x, p, high, low, rstd, unit, gamma, beta, y, streamed):
     c = p % gamma.size
     g = np.float64(gamma[c])
-    scale_and_shift_plane(x[p], unit, high, rstd * g, np.float64(beta[c]) - low * rstd * g, y[p])
+    scale_and_shift_plane(x[p], unit, high, rstd * g, np.float64(beta[c]) - low * rstd * g, y[p], streamed)
 
 
 def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
     # (P, I), scalars, two (C,), scalar, (P, I) or None, two (sets,)
     sets, planes = mean.size, x.shape[0]
+    streamed = False
+    if y is not None:
+        streamed = streams(y, 2)
     if sets >= MANY:
         for k in prange(sets):
             measured = np.empty((3, count))
@@ -94,7 +92,7 @@ def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
             if y is not None:
                 for r in range(count):
                     p = plane_of(k, r, count, stride)
-                    _normalize_plane(x, p, high, low, r_, unit, gamma, beta, y)
+                    _normalize_plane(x, p, high, low, r_, unit, gamma, beta, y, streamed)
         return
     moments = np.empty((sets, 3, count))
     for j in prange(planes):
@@ -111,14 +109,15 @@ def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
         for j in prange(planes):
             k, r = j // count, j % count
             f = found[k]
-            _normalize_plane(x, plane_of(k, r, count, stride), f[0], f[1], f[2], f[3], gamma, beta, y)
+            _normalize_plane(x, plane_of(k, r, count, stride), f[0], f[1], f[2], f[3], gamma, beta, y, streamed)
 
 
 def _scale_and_shift(x, high, scale, offset, y):  # (P, I), three (C,), (P, I)
     """Write y = (x - high) * scale + offset."""
+    streamed = streams(y, 2)
     for p in prange(x.shape[0]):
         c = p % high.size
-        scale_and_shift_plane(x[p], 1.0, high[c], scale[c], offset[c], y[p])
+        scale_and_shift_plane(x[p], 1.0, high[c], scale[c], offset[c], y[p], streamed)
 
 
 @leaf(inline=True, ordered=True)
@@ -155,23 +154,23 @@ def plane_gradient_sums(dy, x, high, rstd, low):  # two rows, scalars
 
 
 @leaf(inline=True, ordered=True)
-def _gradient_at(i, n, dy, x, minus_high, rstd, scale, minus_dot, offset, dx):
+def _gradient_at(i, n, dy, x, minus_high, rstd, scale, minus_dot, offset):
     d = (load(x, i, n) + minus_high) * rstd
-    store(dx, i, muladd(d, minus_dot, muladd(load(dy, i, n), scale, offset)), n)
+    return muladd(d, minus_dot, muladd(load(dy, i, n), scale, offset))
 
 
 @leaf
-def plane_gradient(dy, x, high, rstd, scale, minus_dot, offset, dx):  # two rows, scalars, row
+def plane_gradient(dy, x, high, rstd, scale, minus_dot, offset, dx, streamed):  # two rows, scalars, row, bool
     """Write dx = dy * scale + offset + (x - high) * rstd * minus_dot."""
     w, n = lanes(x), x.size
     h, r, s = splat(x, -high), splat(x, rstd), splat(x, scale)
     d, o = splat(x, minus_dot), splat(x, offset)
     i = 0
     while i + w <= n:
-        _gradient_at(i, w, dy, x, h, r, s, d, o, dx)
+        write(dx, i, _gradient_at(i, w, dy, x, h, r, s, d, o), w, streamed)
         i += w
     if i < n:
-        _gradient_at(i, n - i, dy, x, h, r, s, d, o, dx)
+        store(dx, i, _gradient_at(i, n - i, dy, x, h, r, s, d, o), n - i)
 
 
 @leaf
@@ -194,16 +193,19 @@ def _set_means(k, count, stride, inner, gamma, dgamma, dbeta):
 
 
 @leaf
-def _gradient_of_plane(dy, x, p, mean, rstd, gamma, mean_g, mean_g_xhat, dx):
+def _gradient_of_plane(dy, x, p, mean, rstd, gamma, mean_g, mean_g_xhat, dx, streamed):
     high, low = pair(x[p], mean)
     offset = rstd * (low * rstd * mean_g_xhat - mean_g)
     scale = np.float64(gamma[p % gamma.size]) * rstd
-    plane_gradient(dy[p], x[p], high, rstd, scale, -rstd * mean_g_xhat, offset, dx[p])
+    plane_gradient(dy[p], x[p], high, rstd, scale, -rstd * mean_g_xhat, offset, dx[p], streamed)
 
 
 def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
     # two (P, I), scalars, (C,), two (sets,), (P, I) or None, two (P,)
     sets, planes, inner = mean.size, x.shape[0], x.shape[1]
+    streamed = False
+    if dx is not None:
+        streamed = streams(dx, 3)
     if sets >= MANY:
         for k in prange(sets):
             for r in range(count):
@@ -212,7 +214,7 @@ def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
                 g, dot = _set_means(k, count, stride, inner, gamma, dgamma, dbeta)
                 for r in range(count):
                     p = plane_of(k, r, count, stride)
-                    _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, g, dot, dx)
+                    _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, g, dot, dx, streamed)
         return
     for j in prange(planes):
         k = j // count
@@ -224,7 +226,7 @@ def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
         for j in prange(planes):
             k = j // count
             p = plane_of(k, j % count, count, stride)
-            _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, means[k, 0], means[k, 1], dx)
+            _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, means[k, 0], means[k, 1], dx, streamed)
 
 
 normalize = both(_normalize)

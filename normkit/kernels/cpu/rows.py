@@ -58,7 +58,7 @@ def _normalize(x, residual, s, gamma, beta, epsilon, y, mean, rstd):
     # (M, N), two (M, N) or None, (N,), (N,) or None, scalar, (M, N), (M,) or None, (M,)
     rows = x.shape[0]
     blocks = block_count(rows, GROUP)
-    streamed = streams(y)
+    streamed = streams(y, 2)
     for b in prange(blocks):
         scratch = np.zeros((4, GROUP))
         high, low, r, unit = scratch[0], scratch[1], scratch[2], scratch[3]
@@ -174,25 +174,27 @@ def _normalize_backward(dy, ds, x, gamma, mean, rstd, dx, dgamma, dbeta):
     blocks = block_count(rows, GROUP)
     part_dgamma = np.zeros((blocks, n))
     part_dbeta = np.zeros((1 if dbeta is None else blocks, n))
-    streamed = streams(dx)
+    streamed = streams(dx, 3)
     for b in prange(blocks):
         sums = np.zeros((2, n), gamma.dtype)
-        scratch = np.zeros((5, 2))
+        scratch = np.zeros((5, GROUP))
         high, low, r, g, dot = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
         start, stop = b * rows // blocks, (b + 1) * rows // blocks
-        step = 2 if n >= WIDE else 1
+        step = 2 if n >= WIDE else GROUP
         for i0 in range(start, stop, step):
             i1 = min(i0 + step, stop)
             for i in range(i0, i1):
                 r[i - i0] = rstd[i]
                 if mean is not None:
                     high[i - i0], low[i - i0] = pair(gamma, np.float64(mean[i]))
-            if i1 - i0 == 2:
+            if n >= WIDE and i1 - i0 == 2:
                 two_gradient_sums(dy, x, i0, high, low, r, gamma, sums[0], row_if(dbeta, sums, 1), g, dot)
             else:
-                g[0], dot[0] = row_gradient_sums(
-                    dy[i0], x[i0], high[0], low[0], r[0], gamma, sums[0], row_if(dbeta, sums, 1)
-                )
+                for i in range(i0, i1):
+                    k = i - i0
+                    g[k], dot[k] = row_gradient_sums(
+                        dy[i], x[i], high[k], low[k], r[k], gamma, sums[0], row_if(dbeta, sums, 1)
+                    )
             for i in range(i0, i1):
                 k = i - i0
                 mean_g = 0.0 if mean is None else g[k] / n  # nothing was subtracted
