@@ -175,18 +175,23 @@ class _LeafCompiler(Compiler):
         super().__init__(typing_context, target_context, library, *others)
 
 
-def leaf(function=None, *, inline=False, ordered=False):
+def leaf(function=None, *, inline=False, ordered=False, allocates=False):
     """Compile a function that is called from compiled code only.
 
     `inline` is for three kinds. One has a long argument list: a call passes every field of every array and named
     tuple on the stack, 0.3 us for a few hundred of them. The second sums: the compiler may reorder its sums. The third
     is a piece of a loop whose constant arguments decide what becomes of it; where it sums in vectors, `ordered` keeps
     the sums as they are written.
+
+    Only a leaf that `allocates` an array, or makes one of an address, counts references to arrays. Numba would count
+    every array argument of every call up and down, atomically, in counters that the threads share: more work than a
+    row of 256 numbers, and a fifth of a training step at batch 8. Such a leaf must not return an array.
     """
     if function is None:
-        return functools.partial(leaf, inline=inline, ordered=ordered)
+        return functools.partial(leaf, inline=inline, ordered=ordered, allocates=allocates)
     fastmath = _REORDERED if inline and not ordered else _EXACT
     options = {"fastmath": fastmath, "error_model": "numpy", "forceinline": inline, "pipeline_class": _LeafCompiler}
+    options["_nrt"] = allocates  # Numba's runtime, which counts references
     return numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)(function)
 
 

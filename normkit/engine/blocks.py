@@ -57,11 +57,9 @@ def _drops(plan, settings, b):
 
 
 @leaf(inline=True)
-def _activation_output(plan, work, settings, b):
-    """Where the activation's output lies: apart from the block's output if a norm or dropout follows it."""
-    if _drops(plan, settings, b) or (plan.after[b] == 1 and plan.norm[b] != NONE):
-        return work.post
-    return work.out
+def _output_apart(plan, settings, b):
+    """Whether the activation's output lies apart from the block's, because a norm or dropout follows it."""
+    return _drops(plan, settings, b) or (plan.after[b] == 1 and plan.norm[b] != NONE)
 
 
 @leaf
@@ -112,7 +110,7 @@ def forward(thread, threads, plan, settings, params, moving, work, b, n, step):
     _dense(settings.small_product, plan, params, work, b, j0, j1, n)
     norm, after, code = plan.norm[b], plan.after[b] == 1, plan.activation[b]
     start = plan.rows[b]
-    activated = _activation_output(plan, work, settings, b)
+    activated = work.post if _output_apart(plan, settings, b) else work.out
     source = activated if after else work.pre
     y = work.out if after else work.pre
     if norm == SAMPLE:
@@ -159,7 +157,7 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
     if j1 == j0:
         return
     code, after, start = plan.activation[b], plan.after[b] == 1, plan.rows[b]
-    activated = _activation_output(plan, work, settings, b)
+    activated = work.post if _output_apart(plan, settings, b) else work.out
     source = activated if after else work.pre
     y = work.out if after else work.pre
     rows = _group_rows(work.pre.shape[1])
@@ -177,7 +175,7 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
 
 @leaf(inline=True)
 def _activate_rows_backward(plan, settings, work, b, s, e):
-    activated = _activation_output(plan, work, settings, b)
+    activated = work.post if _output_apart(plan, settings, b) else work.out
     size = (e - s) * work.pre.shape[1]
     activate_backward(
         plan.activation[b],

@@ -149,14 +149,6 @@ def _chunk(plan, settings, b, n):
 
 
 @leaf(inline=True)
-def _shares(plan, settings, work, b, thread, n):
-    """Return the weights of the samples within their chunk."""
-    if _chunk(plan, settings, b, n) < n:
-        return work.chunk_share[thread]
-    return work.share
-
-
-@leaf(inline=True)
 def begin_batch(thread, plan, settings, work, b, n):
     """Prepare what all rows of a block need."""
     chunk = _chunk(plan, settings, b, n)
@@ -202,13 +194,15 @@ def normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, sou
         alpha = params[plan.alpha[b]]
         for j in range(s, e):
             if settings.training:
-                work.raw[j, :n] = source[j, :n]
+                raw, x = work.raw[j], source[j]
+                for i in range(n):
+                    raw[i] = x[i]
             dynamic_tanh_row(source[j, :n], alpha, work.xhat[j, :n])
             scale_shift_row(work.xhat[j, :n], gamma[j - s], beta[j - s], y[j, :n])
         return
     frozen, chunk = _is_frozen(settings), _chunk(plan, settings, b, n)
     chunks = n // chunk
-    shares = _shares(plan, settings, work, b, thread, n)
+    shares = work.chunk_share[thread] if _chunk(plan, settings, b, n) < n else work.share  # weights within a chunk
     for c in range(chunks):
         _normalize_chunk(
             not frozen, variant == _RENORM, settings.norm_momentum, settings.norm_epsilon, settings.renorm_r_max,
@@ -237,7 +231,7 @@ def normalize_rows_backward(thread, plan, settings, params, work, b, n, s, e, dg
     frozen, chunk = _is_frozen(settings), _chunk(plan, settings, b, n)
     chunks = n // chunk
     renorm = variant == _RENORM and not frozen
-    shares = _shares(plan, settings, work, b, thread, n)
+    shares = work.chunk_share[thread] if _chunk(plan, settings, b, n) < n else work.share  # weights within a chunk
     for c in range(chunks):
         first, last = c * chunk, n if c == chunks - 1 else (c + 1) * chunk
         part = shares[first:last]

@@ -96,7 +96,7 @@ def _copy(source, scale, out):  # (n,), scalar, (n,)
         out[i] = t(source[i]) * scale
 
 
-@leaf
+@leaf(allocates=True)
 def _value(kind, address):
     """Read a single value as float64."""
     if kind == _FLOAT32:
@@ -106,14 +106,14 @@ def _value(kind, address):
     return np.float64(carray(_uint8_at(address), (1,))[0])
 
 
-@leaf
+@leaf(allocates=True)
 def _index(rows, start, i):
     if rows.wide_index:
         return carray(_int64_at(start + 8 * i), (1,))[0]
     return np.int64(carray(_int32_at(start + 4 * i), (1,))[0])
 
 
-@leaf
+@leaf(allocates=True)
 def read_row(rows, k, out):  # out: (features,)
     """Out = scale * X[k]."""
     t = out.dtype.type

@@ -3,7 +3,7 @@
 import numpy as np
 
 from normkit.functional._arrays import REGIONS, run
-from normkit.kernels.cpu import columns, planes
+from normkit.kernels.cpu import columns, columns_backward, planes
 
 
 class Parts:
@@ -67,7 +67,7 @@ class Parts:
             m, r = mean[which], rstd[which]
             if self.last:
                 sums = np.zeros((2, count, self.channels))
-                kernel = columns.gradient_many if count >= columns.MANY else columns.gradient
+                kernel = columns_backward.gradient_many if count >= columns.MANY else columns_backward.gradient
                 run(kernel, part.size // REGIONS, grad, part, gamma, m, r, target, sums[0], sums[1])
             else:
                 sums = np.empty((2, len(part) // self.channels, self.channels))

@@ -33,7 +33,7 @@ def row_if(wanted, array, i):
     return None if wanted is None else array[i]
 
 
-@overload(row_if)
+@overload(row_if, inline="always")
 def _row_if(wanted, array, i):
     # typed by what the argument is: the compiler takes an "if" for a row that may be None at run time
     if isinstance(wanted, types.NoneType):
