@@ -44,23 +44,29 @@ class team:  # noqa: N801 - used like a function: `with team(2) as n`
         global _owner_process
         if self._wanted <= 1 or not _team.acquire(blocking=False):
             return 1
-        before = numba.get_num_threads()
-        wanted = min(self._wanted, before)
-        if _owner_process is None:
-            _owner_process = os.getpid()
-        if wanted <= 1 or _owner_process != os.getpid():
+        try:
+            before = numba.get_num_threads()
+            wanted = min(self._wanted, before)
+            if _owner_process is None:
+                _owner_process = os.getpid()
+            if wanted > 1 and _owner_process == os.getpid():
+                if wanted != before:
+                    numba.set_num_threads(wanted)
+                self._before = before
+                return wanted
+        except BaseException:  # Ctrl-C too must not leave it locked
             _team.release()
-            return 1
-        if wanted != before:
-            numba.set_num_threads(wanted)
-        self._before = before
-        return wanted
+            raise
+        _team.release()
+        return 1
 
     def __exit__(self, *unused: object) -> None:
         if self._before:
-            if numba.get_num_threads() != self._before:
-                numba.set_num_threads(self._before)
-            _team.release()
+            try:
+                if numba.get_num_threads() != self._before:
+                    numba.set_num_threads(self._before)
+            finally:
+                _team.release()
 
 
 # A lock held by another thread at the moment of a fork would stay locked in the child for ever.

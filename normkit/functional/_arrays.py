@@ -21,6 +21,7 @@ _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
 _UINT16 = np.dtype(np.uint16)
 _SEEN_AS = {_F32: _F32, _F64: _F64, np.dtype(np.float16): _UINT16}
 _BITS_OF_BFLOAT16 = np.dtype(np.int16)
+_SMALLEST = {dtype: float(np.finfo(dtype).tiny) for dtype in (_F32, _F64)}
 _KINDS = "float16, bfloat16, float32 or float64"
 
 
@@ -91,6 +92,8 @@ def operand(x, name="x"):
 
 def _operand_of_any(x, name):
     owner = x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array, whose mask would be lost; fill or compress it")
     if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
         x = owner = np.asarray(x)
         dtype = x.dtype
@@ -104,6 +107,8 @@ def _operand_of_any(x, name):
         if getattr(x, "requires_grad", False):
             raise TypeError(f"{name} requires a gradient, which cannot be recorded here; pass {name}.detach()")
         dtype = str(x.dtype).rpartition(".")[2]
+        if hasattr(x, "resolve_neg"):  # torch keeps a sign apart, which DLPack does not tell
+            x = x.resolve_neg()
         data = _data_of_foreign(x, dtype)
     if data is None:
         how = f"convert it with np.asarray({name}, np.float32)"
@@ -151,10 +156,18 @@ def memory_for(out, x, name="out"):
         raise ValueError(f"{name} must be an array of shape {shape} and dtype {dtype}, got {got}")
     if not o.data.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
+    if any(stride == 0 and n > 1 for stride, n in zip(o.data.strides, shape)):
+        raise ValueError(f"{name} must have a place for each element, got strides {o.data.strides}")
+    if getattr(out, "is_neg", bool)():
+        raise ValueError(f"{name} must hold its own sign, got a tensor with the negative bit; pass a new one")
     return o.data
 
 
 # --- parameters -----------------------------------------------------------------------------------------------------
+
+
+# Elements of a default parameter that are kept for the next call
+_KEPT = 1 << 14
 
 
 @functools.lru_cache(maxsize=32)
@@ -169,7 +182,8 @@ def parameter(a, shape, name, default, dtype, given=None, memory=None):
     written.
     """
     if a is None:
-        return _constant(default, math.prod(shape), dtype)
+        size = math.prod(shape)
+        return _constant(default, size, dtype) if size <= _KEPT else np.full(size, default, dtype)
     if type(a) is not np.ndarray or a.dtype != dtype:
         a = _numbers(a, name)
     if a.shape != shape:
@@ -208,12 +222,14 @@ def check_number(value, name):
     return float(value)
 
 
-def check_epsilon(epsilon):
-    """Return epsilon as a float; it must be positive and finite."""
+def check_epsilon(epsilon, arithmetic):
+    """Return epsilon as a float; it must be positive, finite and not so small that its root leaves the arithmetic."""
     if type(epsilon) is not float:
         epsilon = check_number(epsilon, "epsilon")
     if not 0 < epsilon < math.inf:
         raise ValueError(f"epsilon must be positive and finite, got {epsilon}")
+    if epsilon < _SMALLEST[arithmetic]:
+        raise ValueError(f"epsilon must be at least {_SMALLEST[arithmetic]} in {arithmetic}, got {epsilon}")
     return epsilon
 
 

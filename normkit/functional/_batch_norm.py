@@ -103,7 +103,7 @@ def batch_norm(
     y_data = memory_for(out, x)
     gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
     beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
-    epsilon = check_epsilon(epsilon)
+    epsilon = check_epsilon(epsilon, x.arithmetic)
     if (mean is None) != (var is None):
         raise ValueError("mean and var must be given together, got only one of them")
     if mean is not None:
@@ -204,7 +204,7 @@ def batch_norm_backward(
     rstd = statistic(rstd, shape, "rstd", out, dx_data).reshape(count, channels)
     if not training and virtual_batch_size is not None:
         raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
-    dgamma = dbeta = np.zeros(channels)
+    dgamma, dbeta = np.zeros((2, channels))
     if data.size:
         view, grad = layout.view(data), layout.view(dy.data)
         dx = layout.output(dx_data, out, view, grad)

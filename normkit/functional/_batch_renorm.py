@@ -84,7 +84,7 @@ def batch_renorm(
     moving_var = statistic(moving_var, (channels,), "moving_var")
     if (moving_var < 0).any():
         raise ValueError(f"moving_var must not be negative, got {moving_var.min()}")
-    epsilon = check_epsilon(epsilon)
+    epsilon = check_epsilon(epsilon, x.arithmetic)
     r_max, d_max = check_number(r_max, "r_max"), check_number(d_max, "d_max")
     if not r_max >= 1:
         raise ValueError(f"r_max must be at least 1, got {r_max}")
@@ -156,7 +156,7 @@ def batch_renorm_backward(dy, x, gamma, mean, rstd, r, d, *, axis=-1, out=None):
     """
     operand_x = operand(x)
     channels = operand_x.data.shape[check_axis(axis, operand_x.data.ndim)]
-    r, d = statistic(r, (channels,), "r"), statistic(d, (channels,), "d")
+    r, d = statistic(r, (channels,), "r").copy(), statistic(d, (channels,), "d").copy()  # out may overlap them
     scale = parameter(gamma, (channels,), "gamma", 1.0, np.dtype(np.float64)) * r
     dx, dgamma, dbeta = batch_norm_backward(dy, x, scale, mean, rstd, axis=axis, out=out)
     if operand_x.data.size:  # else there was nothing to correct, and r and d are NaN

@@ -22,7 +22,7 @@ class Parts:
     def __init__(self, view, cuts, groups):
         self.channels, self.groups, self.last = view.shape[1], groups, view.ndim == 2
         self.inner = 0 if self.last else view.shape[2]
-        self.cuts, self.size = cuts, view.size
+        self.cuts = cuts
         self.count = cuts[0][2] if len(cuts) == 1 else sum(count for _, _, count in cuts)
 
     def _pieces(self, *arrays):

@@ -9,10 +9,12 @@ from normkit.functional._layouts import rows_layout
 from normkit.kernels.cpu import elementwise as kernels
 
 
-def _check_alpha(alpha):
-    alpha = check_number(alpha.item() if getattr(alpha, "size", None) == 1 else alpha, "alpha")
-    if not math.isfinite(alpha):
-        raise ValueError(f"alpha must be finite, got {alpha}")
+def _check_alpha(alpha, arithmetic):
+    if hasattr(alpha, "item") and math.prod(alpha.shape) == 1:  # an array of one element, of any library
+        alpha = alpha.item()
+    alpha = check_number(alpha, "alpha")
+    if not abs(alpha) <= np.finfo(arithmetic).max:
+        raise ValueError(f"alpha must be finite in {arithmetic}, got {alpha}")
     return alpha
 
 
@@ -23,7 +25,7 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     ----------
     x : array of float16, bfloat16, float32 or float64
         Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
-    alpha : float, default=0.5
+    alpha : float or array of one element, default=0.5
         Scale of the input, one number, learned.
     gamma, beta : array, optional
         Scale and shift, of the shape of `axis` in ascending order. Default: ones and zeros.
@@ -56,7 +58,7 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     """
     x = operand(x)
     data = x.data
-    alpha = _check_alpha(alpha)
+    alpha = _check_alpha(alpha, x.arithmetic)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
     y_data = memory_for(out, x)
     gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out, y_data)
@@ -113,7 +115,7 @@ def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
     x = operand(x)
     dy = operand_like(dy, x, "dy")
     data = x.data
-    alpha = _check_alpha(alpha)
+    alpha = _check_alpha(alpha, x.arithmetic)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
     dx_data = memory_for(out, x)
     gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out, dx_data)

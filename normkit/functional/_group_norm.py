@@ -47,7 +47,7 @@ def _forward(x, axis, groups, gamma, beta, epsilon, out):
     y_data = memory_for(out, x)
     gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
     beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
-    epsilon = check_epsilon(epsilon)
+    epsilon = check_epsilon(epsilon, x.arithmetic)
     if not data.size:
         return x.give_back(y_data, out), np.full((samples, groups), np.nan), np.full((samples, groups), np.nan)
     view = layout.view(data)
@@ -68,7 +68,7 @@ def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
     gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, dx_data)
     mean = statistic(mean, (samples, groups), "mean", out, dx_data).reshape(samples, groups)
     rstd = statistic(rstd, (samples, groups), "rstd", out, dx_data).reshape(samples, groups)
-    dgamma = dbeta = np.zeros(channels)
+    dgamma, dbeta = np.zeros((2, channels))
     if data.size:
         view, grad = layout.view(data), layout.view(dy.data)
         dx = layout.output(dx_data, out, view, grad)

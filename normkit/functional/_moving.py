@@ -74,6 +74,8 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99, count
         batch.append(statistic(value, running.shape, name).reshape(running.shape))
     if running_mean.shape != running_var.shape:
         raise ValueError(f"running_var must have shape {running_mean.shape}, got {running_var.shape}")
+    if np.shares_memory(running_mean, running_var):
+        raise ValueError("running_mean and running_var must not share memory, got overlapping arrays")
     # both are checked and computed before either changes; rounded once
     with np.errstate(invalid="ignore", over="ignore"):
         updated = [

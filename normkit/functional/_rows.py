@@ -26,7 +26,7 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
     gamma = parameter(gamma, normalized, "gamma", 1.0, x.arithmetic, out, y_data)
     if centred:
         beta = parameter(beta, normalized, "beta", 0.0, x.arithmetic, out, y_data)
-    epsilon = check_epsilon(epsilon)
+    epsilon = check_epsilon(epsilon, x.arithmetic)
     m, n = layout.shape
     mean, rstd = np.empty(m) if centred else None, np.empty(m)
     s = None
@@ -39,8 +39,8 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
     else:
         residual = operand_like(residual, x, "residual")
         s_data = memory_for(sum_out, x, "sum_out")
-        if out is not None and may_overlap(y_data, s_data):
-            raise ValueError("out and sum_out must not share memory")
+        if out is not None and may_overlap(y_data, s_data) and np.shares_memory(y_data, s_data):
+            raise ValueError("out and sum_out must not share memory, got overlapping arrays")
         if sum_out is not None:  # the kernel reads these after it has written the sum
             gamma = parameter(gamma, gamma.shape, "gamma", 1.0, gamma.dtype, sum_out, s_data)
             beta = beta if beta is None else parameter(beta, beta.shape, "beta", 0.0, beta.dtype, sum_out, s_data)

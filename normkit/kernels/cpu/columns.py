@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from normkit._jit import leaf
-from normkit.kernels.cpu.moments import unit_for
+from normkit.kernels.cpu.moments import in_range, unit_for
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
 from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, write
 
@@ -175,7 +175,7 @@ def _finish(x, groups, epsilon, shift, first, second, unit, high, low, var):
     again = False
     for j in range(high.size):
         if unit[j] == 1.0:  # else these are the second measurements
-            unit[j] = unit_for(shift[0], var[j], epsilon)
+            unit[j] = unit_for(shift[0], high[j], var[j], epsilon)
             again |= unit[j] != 1.0
     return again
 
@@ -217,8 +217,9 @@ def _coefficients(epsilon, unit, high, low, var, gamma, beta, t_high, scale, off
     for j in range(high.size):
         r = 1.0 / np.sqrt(var[j] + epsilon * unit[j] * unit[j])
         t_high[j] = high[j]
-        scale[j] = r * gamma[j]
-        offset[j] = beta[j] - low[j] * r * gamma[j]
+        bounded = in_range(t_high, r)
+        scale[j] = bounded * gamma[j]
+        offset[j] = beta[j] - low[j] * bounded * gamma[j]
         if j % width == 0:
             mean[j // width] = high[j] + low[j] if unit[j] == 1.0 else (high[j] + low[j]) / unit[j]
             rstd[j // width] = r * unit[j]

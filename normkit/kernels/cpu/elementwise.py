@@ -10,6 +10,7 @@ from normkit.math.exp import expm1
 
 # Rows summed in the type of the arithmetic before float64 takes over, and the least that make a block
 PIECE, LEAST = 32, 8
+COLUMNS = 1024  # and columns
 
 
 @leaf
@@ -46,16 +47,21 @@ def _dynamic_tanh(x, alpha, gamma, beta, y):  # (M, N), scalar, two (N,), (M, N)
 def gradient_row(dy, x, t, alpha, gamma, dgamma, dbeta, dx):  # three rows, scalar, four rows
     """Write dx = alpha * g * (1 - t**2), g = gamma * dy; add to dgamma and dbeta; return sum(g * (1 - t**2) * x)."""
     w, n = lanes(x), x.size
-    one, times, dalpha = splat(x, 1.0), splat(x, alpha), splat(x, 0.0)
-    for i in range(0, n, w):
-        k = min(w, n - i)
-        grad, a = load(dy, i, k), load(t, i, k)
-        store(dgamma, i, muladd(grad, a, load(dgamma, i, k)), k)
-        store(dbeta, i, load(dbeta, i, k) + grad, k)
-        g = grad * load(gamma, i, k) * (one - a * a)
-        dalpha = muladd(g, load(x, i, k), dalpha)
-        store(dx, i, g * times, k)
-    return np.float64(total(dalpha))
+    one, times = splat(x, 1.0), splat(x, alpha)
+    total_dalpha = 0.0
+    for start in range(0, n, COLUMNS):
+        stop = min(start + COLUMNS, n)
+        dalpha = splat(x, 0.0)
+        for i in range(start, stop, w):
+            k = min(w, stop - i)
+            grad, a = load(dy, i, k), load(t, i, k)
+            store(dgamma, i, muladd(grad, a, load(dgamma, i, k)), k)
+            store(dbeta, i, load(dbeta, i, k) + grad, k)
+            g = grad * load(gamma, i, k) * (one - a * a)
+            dalpha = muladd(g, load(x, i, k), dalpha)
+            store(dx, i, g * times, k)
+        total_dalpha += np.float64(total(dalpha))
+    return total_dalpha
 
 
 def _dynamic_tanh_backward(dy, x, alpha, gamma, dx, dgamma, dbeta, dalpha):

@@ -15,13 +15,21 @@ PIECE = 4096
 
 
 @leaf
-def unit_for(x, var, epsilon):  # row, float64 scalars
-    """Return the unit in which a row of this variance, measured in units of 1, is in range."""
+def unit_for(x, high, var, epsilon):  # row, float64 scalars
+    """Return the unit in which a row of this mean and variance, measured in units of 1, is in range."""
     wide = lanes(x) == 8
     unit = 2.0**560 if wide else 2.0**80
     if not var < (1e300 if wide else 1e34):  # NaN too: an infinite square may have met another
         return 1.0 / unit
-    return unit if var + epsilon < (1e-290 if wide else 1e-30) else 1.0
+    small = var + epsilon < (1e-290 if wide else 1e-30) and abs(high) * unit < (1e300 if wide else 1e34)
+    return unit if small else 1.0
+
+
+@leaf
+def in_range(x, rstd):  # row, float64
+    """Return rstd, bounded: that of a constant may leave the arithmetic, and is to be multiplied by 0."""
+    limit = 1e300 if lanes(x) == 8 else 1e30
+    return limit if rstd > limit else rstd
 
 
 @leaf(inline=True, ordered=True)
@@ -111,7 +119,7 @@ def rows_statistics(x, start, stop, epsilon, high, low, rstd, unit):  # (M, N), 
         high[k], low[k], rstd[k] = finish_moments(x[i], 1.0, high[k], low[k], rstd[k])
     for i in range(start, stop):
         k = i - start
-        unit[k] = unit_for(x[i], rstd[k], epsilon)
+        unit[k] = unit_for(x[i], high[k], rstd[k], epsilon)
         if unit[k] != 1.0:
             high[k], low[k], rstd[k] = row_moments(x[i], unit[k])
         rstd[k] = 1.0 / np.sqrt(rstd[k] + epsilon * unit[k] * unit[k])
@@ -124,7 +132,7 @@ def rows_mean_squares(x, start, stop, epsilon, rstd, unit):  # (M, N), scalars, 
         rstd[i - start] = row_sums(x[i], 0.0, 1.0)[1] / x.shape[1]
     for i in range(start, stop):
         k = i - start
-        unit[k] = unit_for(x[i], rstd[k], epsilon)
+        unit[k] = unit_for(x[i], 0.0, rstd[k], epsilon)
         if unit[k] != 1.0:
             rstd[k] = row_sums(x[i], 0.0, unit[k])[1] / x.shape[1]
         rstd[k] = 1.0 / np.sqrt(rstd[k] + epsilon * unit[k] * unit[k])

@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from normkit._jit import leaf
-from normkit.kernels.cpu.moments import PIECE, pair, row_moments, unit_for
+from normkit.kernels.cpu.moments import PIECE, in_range, pair, row_moments, unit_for
 from normkit.kernels.cpu.parallel import both
 from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, total, write
 
@@ -38,7 +38,7 @@ def scale_and_shift_plane(x, unit, high, scale, offset, y, streamed):  # row, sc
 
 
 @leaf
-def merge_planes(inner, high, low, var, like):  # scalar, three (count,), row of the data
+def merge_planes(high, low, var, like):  # three (count,), row of the data
     """Return mean (high, low) and variance of planes of equal size (Chan, Golub, LeVeque 1979)."""
     count = high.size
     base, offset, v = high[0], 0.0, 0.0
@@ -57,19 +57,20 @@ def _set_statistics(x, k, count, stride, epsilon, measured):
     # (P, I), scalars, (3, count): the moments of the planes in units of 1
     """Return high, low, rstd and unit of a set; the first three belong to unit * x."""
     like = x[0]
-    high, low, var = merge_planes(x.shape[1], measured[0], measured[1], measured[2], like)
-    unit = unit_for(like, var, epsilon)
+    high, low, var = merge_planes(measured[0], measured[1], measured[2], like)
+    unit = unit_for(like, high, var, epsilon)
     if unit != 1.0:
         for r in range(count):
             p = plane_of(k, r, count, stride)
             measured[0, r], measured[1, r], measured[2, r] = row_moments(x[p], unit)
-        high, low, var = merge_planes(x.shape[1], measured[0], measured[1], measured[2], like)
+        high, low, var = merge_planes(measured[0], measured[1], measured[2], like)
     return high, low, 1.0 / np.sqrt(var + epsilon * unit * unit), unit
 
 
 @leaf
 def _normalize_plane(x, p, high, low, rstd, unit, gamma, beta, y, streamed):
     c = p % gamma.size
+    rstd = in_range(x[p], rstd)
     g = np.float64(gamma[c])
     scale_and_shift_plane(x[p], unit, high, rstd * g, np.float64(beta[c]) - low * rstd * g, y[p], streamed)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 
 from normkit._jit import leaf
-from normkit.kernels.cpu.moments import pair, rows_mean_squares, rows_statistics
+from normkit.kernels.cpu.moments import in_range, pair, rows_mean_squares, rows_statistics
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
 from normkit.kernels.cpu.simd import lanes, load, muladd, splat, store, streams, total, write
 
@@ -18,8 +18,8 @@ GROUP = 8
 # Length from which gradients are summed two rows at a time, and the gradient follows at once: all of it leaves the
 # first-level cache. Shorter rows are read one by one, which takes half the time where they come from memory.
 WIDE = 2048
-# Rows whose gradients are summed in the type of the arithmetic before float64 takes over
-FLUSH = 32
+# Rows and columns whose gradients are summed in the type of the arithmetic before float64 takes over
+FLUSH, COLUMNS = 32, 1024
 
 
 @leaf
@@ -44,6 +44,7 @@ def _normalized_at(i, n, x, times, minus_high, scale, minus_low, gamma, beta):
 def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed):  # row, scalars, row, row or None, row, bool
     """Write y = gamma * xhat + beta, xhat = (unit * x - high) * rstd - low * rstd."""
     w, n = lanes(x), x.size
+    rstd = in_range(x, rstd)
     times, minus_high = splat(x, unit), splat(x, -high)
     scale, minus_low = splat(x, rstd), splat(x, -low * rstd)
     i = 0
@@ -106,13 +107,20 @@ def row_gradient_sums(dy, x, high, low, rstd, gamma, dgamma, dbeta, centred):
     """Add dy * xhat to dgamma and dy to dbeta; return sum(g) and sum(g * xhat), g = gamma * dy."""
     w, n = lanes(x), x.size
     minus_high, scale, minus_low = splat(x, -high), splat(x, rstd), splat(x, -low * rstd)
-    g = splat(x, 0.0)
-    d = g
-    for i in range(0, n - n % w, w):
-        g, d = _sums_at(i, w, dy, x, minus_high, scale, minus_low, gamma, dgamma, dbeta, centred, g, d)
-    i = n - n % w
-    g, d = _sums_at(i, n - i, dy, x, minus_high, scale, minus_low, gamma, dgamma, dbeta, centred, g, d)
-    return np.float64(total(g)), np.float64(total(d))
+    g_sum, dot = 0.0, 0.0
+    for start in range(0, n, COLUMNS):
+        stop = min(start + COLUMNS, n)
+        g = splat(x, 0.0)
+        d = g
+        i = start
+        while i + w <= stop:
+            g, d = _sums_at(i, w, dy, x, minus_high, scale, minus_low, gamma, dgamma, dbeta, centred, g, d)
+            i += w
+        if i < stop:
+            g, d = _sums_at(i, stop - i, dy, x, minus_high, scale, minus_low, gamma, dgamma, dbeta, centred, g, d)
+        g_sum += np.float64(total(g))
+        dot += np.float64(total(d))
+    return g_sum, dot
 
 
 @leaf(inline=True, ordered=True)
@@ -134,20 +142,27 @@ def two_gradient_sums(dy, x, i, k, high, low, rstd, gamma, dgamma, dbeta, centre
     h0, s0, l0 = splat(gamma, -high[k]), splat(gamma, rstd[k]), splat(gamma, -low[k] * rstd[k])
     h1, s1 = splat(gamma, -high[k + 1]), splat(gamma, rstd[k + 1])
     l1 = splat(gamma, -low[k + 1] * rstd[k + 1])
-    g0 = splat(gamma, 0.0)
-    d0, g1, d1 = g0, g0, g0
     dy0, dy1, x0, x1 = dy[i], dy[i + 1], x[i], x[i + 1]
-    j = 0
-    while j + w <= n:
-        g0, d0, g1, d1 = _two_sums_at(
-            j, w, dy0, dy1, x0, x1, h0, s0, l0, h1, s1, l1, gamma, dgamma, dbeta, centred, g0, d0, g1, d1
-        )  # fmt: skip
-        j += w
-    if j < n:
-        g0, d0, g1, d1 = _two_sums_at(
-            j, n - j, dy0, dy1, x0, x1, h0, s0, l0, h1, s1, l1, gamma, dgamma, dbeta, centred, g0, d0, g1, d1
-        )  # fmt: skip
-    g[k], dot[k], g[k + 1], dot[k + 1] = total(g0), total(d0), total(g1), total(d1)
+    g[k : k + 2] = 0.0
+    dot[k : k + 2] = 0.0
+    for start in range(0, n, COLUMNS):
+        stop = min(start + COLUMNS, n)
+        g0 = splat(gamma, 0.0)
+        d0, g1, d1 = g0, g0, g0
+        j = start
+        while j + w <= stop:
+            g0, d0, g1, d1 = _two_sums_at(
+                j, w, dy0, dy1, x0, x1, h0, s0, l0, h1, s1, l1, gamma, dgamma, dbeta, centred, g0, d0, g1, d1
+            )  # fmt: skip
+            j += w
+        if j < stop:
+            g0, d0, g1, d1 = _two_sums_at(
+                j, stop - j, dy0, dy1, x0, x1, h0, s0, l0, h1, s1, l1, gamma, dgamma, dbeta, centred, g0, d0, g1, d1
+            )  # fmt: skip
+        g[k] += total(g0)
+        dot[k] += total(d0)
+        g[k + 1] += total(g1)
+        dot[k + 1] += total(d1)
 
 
 @leaf(inline=True, ordered=True)

@@ -10,9 +10,9 @@ of a bfloat16. Functions that take a lane count `n` touch the first n lanes only
 """
 
 import operator
+import platform
 from typing import Any
 
-import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -184,9 +184,10 @@ def _stored_type(array: Any, count: int) -> Any:
     return ir.VectorType(_ELEMENT[array.dtype], count)
 
 
-def _widen(builder: Any, array: Any, value: Any, count: int) -> Any:
+def _widen(context: Any, builder: Any, array: Any, value: Any, count: int) -> Any:
     wide, bits = ir.VectorType(ir.FloatType(), count), ir.VectorType(ir.IntType(32), count)
     if array.dtype == types.uint16:
+        _check_half(context)
         return builder.fpext(value, wide)
     if array.dtype == types.int16:
         shifted = builder.shl(builder.zext(value, bits), ir.Constant(bits, [16] * count))
@@ -204,15 +205,23 @@ class _BFloatType(ir.types.Type):
         return "bfloat"
 
 
-# One instruction for what takes nine, a layer norm in a third of the time; it makes subnormal results zero. Elsewhere
-# LLVM would call a function for each number.
-_ROUNDS_TO_BFLOAT16 = llvm.get_host_cpu_features().get("avx512bf16", False)
+def _has(context: Any, feature: str) -> bool:
+    """Return whether the machine that is compiled for, which need not be this one, has an instruction."""
+    return f"+{feature}" in context.codegen()._tm_features.split(",")
 
 
-def _round(builder: Any, array: Any, value: Any, count: int) -> Any:
+def _check_half(context: Any) -> None:
+    # elsewhere LLVM would call functions that no library here has, and the process would die
+    if platform.machine() in ("x86_64", "AMD64") and not _has(context, "f16c"):
+        raise TypeError("float16 needs a processor with F16C, and NUMBA_CPU_FEATURES that say so; convert to float32")
+
+
+def _round(context: Any, builder: Any, array: Any, value: Any, count: int) -> Any:
     if array.dtype == types.uint16:
+        _check_half(context)
         return builder.fptrunc(value, ir.VectorType(ir.HalfType(), count))
-    if array.dtype == types.int16 and _ROUNDS_TO_BFLOAT16:
+    if array.dtype == types.int16 and _has(context, "avx512bf16"):
+        # one instruction for what takes nine, a layer norm in a third of the time; it makes subnormal results zero
         rounded = builder.fptrunc(value, ir.VectorType(_BFloatType(), count))
         return builder.bitcast(rounded, ir.VectorType(ir.IntType(16), count))
     if array.dtype == types.int16:
@@ -249,7 +258,7 @@ def load(context: Any, array: Any, index: Any, n: Any) -> Any:
         zero = ir.Constant(stored, [0] * kind.lanes if array.dtype == types.int16 else [0.0] * kind.lanes)
         arguments = [pointer, align, _mask(builder, args[2], kind.lanes), zero]
         value = _call(builder, f"llvm.masked.load.{_mangled(stored)}.p0", stored, arguments)
-        return _widen(builder, array, value, kind.lanes)
+        return _widen(context, builder, array, value, kind.lanes)
 
     return kind(array, types.intp, types.intp), codegen
 
@@ -262,7 +271,7 @@ def store(context: Any, array: Any, index: Any, vector: Any, n: Any) -> Any:
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         stored = _stored_type(array, kind.lanes)
         pointer = _pointer(context, builder, array, args[0], args[1], stored)
-        value = _round(builder, array, args[2], kind.lanes)
+        value = _round(context, builder, array, args[2], kind.lanes)
         align = ir.Constant(ir.IntType(32), array.dtype.bitwidth // 8)
         arguments = [value, pointer, align, _mask(builder, args[3], kind.lanes)]
         _call(builder, f"llvm.masked.store.{_mangled(stored)}.p0", ir.VoidType(), arguments)
@@ -273,12 +282,15 @@ def store(context: Any, array: Any, index: Any, vector: Any, n: Any) -> Any:
 
 @intrinsic
 def stream(context: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Write a whole vector past the caches to the elements that begin at index; see `streams`."""
+    """Write a whole vector past the caches to the elements that begin at index; see `streams`.
+
+    Nobody reads it before the end of the parallel region, whose barrier is a locked instruction: that drains it.
+    """
     kind = _vector_of(array)
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, array, args[0], args[1], _stored_type(array, kind.lanes))
-        instruction = builder.store(_round(builder, array, args[2], kind.lanes), pointer, align=16)
+        instruction = builder.store(_round(context, builder, array, args[2], kind.lanes), pointer, align=16)
         instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
