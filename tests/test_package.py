@@ -155,5 +155,5 @@ def test_public_names():
     assert set(dir(normkit)) == set(normkit.__all__)
     for name in normkit.__all__:
         assert getattr(normkit, name) is getattr(normkit, name)
-    with pytest.raises(AttributeError, match="^module 'normkit' has no attribute 'group_norm'"):
-        normkit.group_norm  # noqa: B018
+    with pytest.raises(AttributeError, match="^module 'normkit' has no attribute 'weight_norm'"):
+        normkit.weight_norm  # noqa: B018
