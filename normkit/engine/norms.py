@@ -202,7 +202,7 @@ def normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, sou
         return
     frozen, chunk = _is_frozen(settings), _chunk(plan, settings, b, n)
     chunks = n // chunk
-    shares = work.chunk_share[thread] if _chunk(plan, settings, b, n) < n else work.share  # weights within a chunk
+    shares = work.chunk_share[thread] if chunk < n else work.share  # weights within a chunk
     for c in range(chunks):
         _normalize_chunk(
             not frozen, variant == _RENORM, settings.norm_momentum, settings.norm_epsilon, settings.renorm_r_max,
@@ -231,7 +231,7 @@ def normalize_rows_backward(thread, plan, settings, params, work, b, n, s, e, dg
     frozen, chunk = _is_frozen(settings), _chunk(plan, settings, b, n)
     chunks = n // chunk
     renorm = variant == _RENORM and not frozen
-    shares = work.chunk_share[thread] if _chunk(plan, settings, b, n) < n else work.share  # weights within a chunk
+    shares = work.chunk_share[thread] if chunk < n else work.share  # weights within a chunk
     for c in range(chunks):
         first, last = c * chunk, n if c == chunks - 1 else (c + 1) * chunk
         part = shares[first:last]

@@ -54,8 +54,8 @@ class Operand:
             return data.view(owner.dtype)
         namespace = sys.modules[_library(owner)]
         if self.dtype == "bfloat16":
-            return _from_numpy(namespace, data).view(namespace.bfloat16)
-        return _from_numpy(namespace, data.view(np.float16) if data.dtype == np.uint16 else data)
+            return namespace.from_dlpack(data).view(namespace.bfloat16)
+        return namespace.from_dlpack(data.view(np.float16) if data.dtype == np.uint16 else data)
 
     def parameter_gradient(self, a, shape):
         """Return a gradient of gamma or beta: in the dtype of the arithmetic, in the caller's kind."""
@@ -66,17 +66,13 @@ class Operand:
             a = a.reshape(shape)
         if self._owner is None or isinstance(self._owner, np.ndarray):
             return a
-        return _from_numpy(sys.modules[_library(self._owner)], a)
+        return sys.modules[_library(self._owner)].from_dlpack(a)
 
 
 def _library(a):
     """Name of the package of an array that is not NumPy's: "torch", "jax"."""
     name = type(a).__module__.partition(".")[0]
     return "jax.numpy" if name in ("jax", "jaxlib") else name
-
-
-def _from_numpy(namespace, a):
-    return namespace.from_dlpack(a)
 
 
 def operand(x, name="x"):

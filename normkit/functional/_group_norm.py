@@ -29,7 +29,7 @@ def _prepare(x, axis, groups):
     if groups is None:
         groups, name = channels, "instance_norm"
     else:
-        groups, name = check_count(groups, "groups"), "group_norm"
+        name = "group_norm"
         if channels % groups:
             raise ValueError(f"groups must divide the {channels} channels of axis {axis}, got {groups}")
     if x.data.size and x.data.size == shape[0] * groups:
@@ -41,7 +41,7 @@ def _prepare(x, axis, groups):
 
 
 def _forward(x, axis, groups, gamma, beta, epsilon, out):
-    x, channels, groups, (layout, last) = _prepare(x, axis, groups)
+    x, channels, groups, layout = _prepare(x, axis, groups)
     data = x.data
     samples = data.shape[0]
     y_data = memory_for(out, x)
@@ -52,15 +52,13 @@ def _forward(x, axis, groups, gamma, beta, epsilon, out):
         return x.give_back(y_data, out), np.full((samples, groups), np.nan), np.full((samples, groups), np.nan)
     view = layout.view(data)
     y = layout.output(y_data, out, view)
-    flat = (-1, channels) if last else view.shape
-    parts = Parts(view.reshape(flat), [(0, view.reshape(flat).shape[0], samples)], groups)
-    mean, rstd = parts.normalize(view.reshape(flat), gamma, beta, epsilon, y.reshape(flat))
+    mean, rstd = Parts(view, [(0, len(view), samples)], groups).normalize(view, gamma, beta, epsilon, y)
     layout.store(y, y_data)
     return x.give_back(y_data, out), mean, rstd
 
 
 def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
-    x, channels, groups, (layout, last) = _prepare(x, axis, groups)
+    x, channels, groups, layout = _prepare(x, axis, groups)
     dy = operand_like(dy, x, "dy")
     data = x.data
     samples = data.shape[0]
@@ -72,9 +70,8 @@ def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
     if data.size:
         view, grad = layout.view(data), layout.view(dy.data)
         dx = layout.output(dx_data, out, view, grad)
-        flat = (-1, channels) if last else view.shape
-        parts = Parts(view.reshape(flat), [(0, view.reshape(flat).shape[0], samples)], groups)
-        dgamma, dbeta = parts.gradient(grad.reshape(flat), view.reshape(flat), gamma, mean, rstd, dx.reshape(flat))
+        parts = Parts(view, [(0, len(view), samples)], groups)
+        dgamma, dbeta = parts.gradient(grad, view, gamma, mean, rstd, dx)
         layout.store(dx, dx_data)
     return (
         x.give_back(dx_data, out),

@@ -1,7 +1,6 @@
 """LayerNorm on arrays, alone and with a residual added first."""
 
 from normkit.functional import _rows
-from normkit.functional._arrays import check_axes
 
 
 def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, return_stats=False):
@@ -50,7 +49,7 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    y, _, mean, rstd = _rows.normalize(x, gamma, beta, lambda ndim: check_axes(axis, ndim), epsilon, out, True)
+    y, _, mean, rstd = _rows.normalize(x, gamma, beta, axis, epsilon, out, True)
     return (y, mean, rstd) if return_stats else y
 
 
@@ -98,7 +97,7 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     (True, array([1., 1., 1.]))
     """
     return _rows.normalize_backward(
-        dy, None, x, gamma, mean, rstd, lambda ndim: check_axes(axis, ndim), out, True
+        dy, None, x, gamma, mean, rstd, axis, out, True
     )  # fmt: skip
 
 
@@ -146,9 +145,7 @@ def add_layer_norm(
     >>> y, s
     (array([[-1.,  1.]]), array([[1., 3.]]))
     """
-    y, s, mean, rstd = _rows.normalize(
-        x, gamma, beta, lambda ndim: check_axes(axis, ndim), epsilon, out, True, residual, sum_out
-    )
+    y, s, mean, rstd = _rows.normalize(x, gamma, beta, axis, epsilon, out, True, residual, sum_out)
     return (y, s, mean, rstd) if return_stats else (y, s)
 
 
@@ -198,5 +195,5 @@ def add_layer_norm_backward(dy, ds, s, gamma, mean, rstd, *, axis=-1, out=None):
     array([[1., 1., 1.]])
     """
     return _rows.normalize_backward(
-        dy, ds, s, gamma, mean, rstd, lambda ndim: check_axes(axis, ndim), out, True, "s"
+        dy, ds, s, gamma, mean, rstd, axis, out, True, "s"
     )  # fmt: skip

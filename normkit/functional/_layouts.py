@@ -116,16 +116,16 @@ def _channels_layout(shape, axis, order):
 
 
 def samples_layout(x, axis):
-    """Return (layout, channels last) for a norm within each sample, axis 0.
+    """Return the layout for a norm within each sample, axis 0.
 
-    The layout's shape is (N, S, C) where nothing follows the channels in memory, else (N, C, inner).
+    Its shape is (N * S, C) where nothing follows the channels in memory, else (N, C, inner).
     """
     samples, channels = x.shape[0], x.shape[axis]
     layout, last = channels_layout(x, axis, first=True)
     rest = math.prod(n for i, n in enumerate(x.shape) if i not in (0, axis))
     order = layout.order or tuple(range(x.ndim))
     if last:
-        return Layout(layout.order, (samples, rest, channels)), True
+        return layout
     if order[1] != axis:  # axes on both sides of the channels: bring these forward
         order = (0, axis, *(i for i in range(1, x.ndim) if i != axis))
-    return Layout(None if order == tuple(range(x.ndim)) else order, (samples, channels, rest)), False
+    return Layout(None if order == tuple(range(x.ndim)) else order, (samples, channels, rest))

@@ -1,7 +1,6 @@
 """RMSNorm on arrays, alone and with a residual added first."""
 
 from normkit.functional import _rows
-from normkit.functional._arrays import check_axes
 
 
 def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=False):
@@ -48,7 +47,7 @@ def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=Fal
     >>> rms_norm(np.array([[3.0, -3.0, 3.0]])).round(5)
     array([[ 1., -1.,  1.]])
     """
-    y, _, _, rstd = _rows.normalize(x, gamma, None, lambda ndim: check_axes(axis, ndim), epsilon, out, False)
+    y, _, _, rstd = _rows.normalize(x, gamma, None, axis, epsilon, out, False)
     return (y, rstd) if return_stats else y
 
 
@@ -94,9 +93,7 @@ def rms_norm_backward(dy, x, gamma, rstd, *, axis=-1, out=None):
     >>> bool(abs(dx).max() < 1e-6)  # the length of x cannot be seen through the norm
     True
     """
-    dx, dgamma, _ = _rows.normalize_backward(
-        dy, None, x, gamma, None, rstd, lambda ndim: check_axes(axis, ndim), out, False
-    )
+    dx, dgamma, _ = _rows.normalize_backward(dy, None, x, gamma, None, rstd, axis, out, False)
     return dx, dgamma
 
 
@@ -141,9 +138,7 @@ def add_rms_norm(x, residual, gamma=None, *, axis=-1, epsilon=1e-6, out=None, su
     >>> y.round(5), s
     (array([[ 1., -1.]]), array([[ 3., -3.]]))
     """
-    y, s, _, rstd = _rows.normalize(
-        x, gamma, None, lambda ndim: check_axes(axis, ndim), epsilon, out, False, residual, sum_out
-    )
+    y, s, _, rstd = _rows.normalize(x, gamma, None, axis, epsilon, out, False, residual, sum_out)
     return (y, s, rstd) if return_stats else (y, s)
 
 
@@ -192,7 +187,5 @@ def add_rms_norm_backward(dy, ds, s, gamma, rstd, *, axis=-1, out=None):
     >>> dx.round(6)  # only what came by the other way
     array([[1., 2., 6.]])
     """
-    dx, dgamma, _ = _rows.normalize_backward(
-        dy, ds, s, gamma, None, rstd, lambda ndim: check_axes(axis, ndim), out, False, "s"
-    )
+    dx, dgamma, _ = _rows.normalize_backward(dy, ds, s, gamma, None, rstd, axis, out, False, "s")
     return dx, dgamma

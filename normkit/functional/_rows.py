@@ -4,6 +4,7 @@ import numpy as np
 
 from normkit.functional._arrays import (
     REGIONS,
+    check_axes,
     check_epsilon,
     memory_for,
     operand,
@@ -16,18 +17,17 @@ from normkit.functional._layouts import may_overlap, rows_layout
 from normkit.kernels.cpu import rows as kernels
 
 
-def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum_out=None):
+def normalize(x, gamma, beta, axis, epsilon, out, centred, residual=None, sum_out=None):
     """Return (y, s, mean, rstd): s is x + residual where a residual is given, mean is None unless centred."""
     x = operand(x)
     data = x.data
-    axes = axes_of(data.ndim)
-    layout, kept, normalized = rows_layout(data.shape, axes)
+    layout, kept, normalized = rows_layout(data.shape, check_axes(axis, data.ndim))
     y_data = memory_for(out, x)
     gamma = parameter(gamma, normalized, "gamma", 1.0, x.arithmetic, out, y_data)
     if centred:
         beta = parameter(beta, normalized, "beta", 0.0, x.arithmetic, out, y_data)
     epsilon = check_epsilon(epsilon, x.arithmetic)
-    m, n = layout.shape
+    m = layout.shape[0]
     mean, rstd = np.empty(m) if centred else None, np.empty(m)
     s = None
     if residual is None:
@@ -63,13 +63,13 @@ def normalize(x, gamma, beta, axes_of, epsilon, out, centred, residual=None, sum
     return x.give_back(y_data, out), s, mean, rstd
 
 
-def normalize_backward(dy, ds, x, gamma, mean, rstd, axes_of, out, centred, name="x"):
+def normalize_backward(dy, ds, x, gamma, mean, rstd, axis, out, centred, name="x"):
     """Return (dx, dgamma, dbeta); dbeta is None unless centred."""
     x = operand(x, name)
     dy = operand_like(dy, x, "dy", name)
     ds = None if ds is None else operand_like(ds, x, "ds", name).data
     data = x.data
-    layout, kept, normalized = rows_layout(data.shape, axes_of(data.ndim))
+    layout, kept, normalized = rows_layout(data.shape, check_axes(axis, data.ndim))
     dx_data = memory_for(out, x)
     gamma = parameter(gamma, normalized, "gamma", 1.0, x.arithmetic, out, dx_data)
     mean = statistic(mean, kept, "mean", out, dx_data) if centred else None
