@@ -1,7 +1,15 @@
 """Settings of the whole suite."""
 
+import numpy as np
+import pytest
 from hypothesis import settings
 
 # The same examples in every run, and no limit on the time of one: the first of them may compile.
 settings.register_profile("normkit", deadline=None, derandomize=True, max_examples=50, database=None)
 settings.load_profile("normkit")
+
+
+@pytest.fixture(autouse=True)
+def seed_of_numpy():
+    """Draw the same weights in every run where an estimator is given no ``random_state``, as scikit-learn does."""
+    np.random.seed(0)

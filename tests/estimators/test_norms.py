@@ -27,8 +27,6 @@ def test_training_uses_the_batch_and_prediction_the_moving_statistics(blobs):
     model.set_params(norm_momentum=0.0, warm_start=True).fit(X, y)
     output = model.hidden_activations(X, 0)
     np.testing.assert_allclose(output, batch_normalize(z), atol=1e-6)
-    np.testing.assert_allclose(output.mean(axis=0), 0, atol=1e-6)
-    np.testing.assert_allclose(output.std(axis=0), 1, atol=1e-3)
     loss = -np.log(model.predict_proba(X)[np.arange(60), y]).mean()
     assert abs(model.loss_ - loss - 1e-4 / 120 * sum((coef**2).sum() for coef in model.coefs_)) < 1e-6
 
