@@ -25,20 +25,19 @@ _SMALLEST = {dtype: float(np.finfo(dtype).tiny) for dtype in (_F32, _F64)}
 _KINDS = "float16, bfloat16, float32 or float64"
 
 
-class Operand:
-    """An array as the kernels see it, and how a result becomes an array of the caller's kind.
+class Kind:
+    """How a result becomes an array of the caller's kind, and which arithmetic it is computed in.
 
     Attributes
     ----------
-    data : ndarray of float32, float64, uint16 (bits of float16) or int16 (bits of bfloat16)
     dtype : the caller's
     arithmetic : dtype that the kernels compute in, and that parameters come in
     """
 
-    __slots__ = ("data", "dtype", "arithmetic", "_owner")
+    __slots__ = ("dtype", "arithmetic", "_owner")
 
-    def __init__(self, data, dtype, owner, arithmetic):
-        self.data, self.dtype, self.arithmetic, self._owner = data, dtype, arithmetic, owner
+    def __init__(self, dtype, arithmetic, owner):
+        self.dtype, self.arithmetic, self._owner = dtype, arithmetic, owner
 
     def give_back(self, data, out=None):
         """Return out, or if that is None the array of the kernels' dtype that was written as the caller's kind.
@@ -59,7 +58,7 @@ class Operand:
 
     def parameter_gradient(self, a, shape):
         """Return a gradient of gamma or beta: in the dtype of the arithmetic, in the caller's kind."""
-        if a.dtype != self.arithmetic:
+        if a.dtype is not self.arithmetic:
             with np.errstate(over="ignore"):
                 a = a.astype(self.arithmetic)
         if a.shape != shape:
@@ -69,6 +68,10 @@ class Operand:
         return sys.modules[_library(self._owner)].from_dlpack(a)
 
 
+# Of what needs no change to be seen by a kernel: made once, a call has no time for it
+_PLAIN_F32, _PLAIN_F64 = Kind(_F32, _F32, None), Kind(_F64, _F64, None)
+
+
 def _library(a):
     """Name of the package of an array that is not NumPy's: "torch", "jax"."""
     name = type(a).__module__.partition(".")[0]
@@ -76,13 +79,17 @@ def _library(a):
 
 
 def operand(x, name="x"):
-    """Return the `Operand` of any array of a supported dtype on the CPU; never a copy."""
+    """Return any array of a supported dtype on the CPU as the kernels see it, and its `Kind`; never a copy.
+
+    Kernels see float32, float64, uint16 (bits of float16) and int16 (bits of bfloat16).
+    """
     if type(x) is np.ndarray:
-        seen = _SEEN_AS.get(x.dtype)
-        if seen is not None and x.ndim:
-            if seen is _UINT16:
-                return Operand(x.view(seen), x.dtype, x, _F32)
-            return Operand(x, seen, None, seen)
+        dtype = x.dtype
+        # NumPy has one object of each native dtype; another one that is equal goes the long way
+        if dtype is _F32 and x.ndim:
+            return x, _PLAIN_F32
+        if dtype is _F64 and x.ndim:
+            return x, _PLAIN_F64
     return _operand_of_any(x, name)
 
 
@@ -111,7 +118,7 @@ def _operand_of_any(x, name):
         raise TypeError(f"{name} must be {_KINDS}, got dtype {dtype}; {how}")
     if data.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension, got a scalar")
-    return Operand(data, dtype, owner, _F64 if data.dtype == _F64 else _F32)
+    return data, Kind(dtype, _F64 if data.dtype == _F64 else _F32, owner)
 
 
 def _data_of_foreign(x, dtype):
@@ -131,32 +138,36 @@ def _data_of_foreign(x, dtype):
     return data.view(np.uint16) if dtype == "float16" else data
 
 
-def operand_like(a, x, name, like="x"):
-    """Return the operand of an array of x's shape and dtype; `like` is what x is called."""
-    a = operand(a, name)
-    if a.data.shape != x.data.shape:
-        raise ValueError(f"{name} must have the shape of {like} {x.data.shape}, got {a.data.shape}")
-    if a.data.dtype != x.data.dtype:
-        raise TypeError(f"{name} must have the dtype of {like} {x.dtype}, got {a.dtype}")
+def operand_like(a, data, kind, name, like="x"):
+    """Return an array of the shape and dtype of x's (data, kind) as the kernels see it; `like` is what x is called."""
+    a, a_kind = operand(a, name)
+    if a.shape != data.shape:
+        raise ValueError(f"{name} must have the shape of {like} {data.shape}, got {a.shape}")
+    if a_kind is not kind and a.dtype != data.dtype:
+        raise TypeError(f"{name} must have the dtype of {like} {kind.dtype}, got {a_kind.dtype}")
     return a
 
 
-def memory_for(out, x, name="out"):
-    """Return the memory that a kernel is to write to: that of out, or of a new array like x for None."""
+def memory_for(out, data, kind, name="out"):
+    """Return the memory that a kernel is to write to: that of out, or of a new array like data for None."""
     if out is None:
-        return np.empty_like(x.data)
-    shape, dtype = x.data.shape, x.dtype
-    o = operand(out, name) if isinstance(out, np.ndarray) or hasattr(out, "__dlpack__") else None
-    if o is None or o.data.shape != shape or o.data.dtype != x.data.dtype:
-        got = type(out).__name__ if o is None else f"shape {o.data.shape}, dtype {o.dtype}"
+        return np.empty_like(data)
+    shape, dtype = data.shape, kind.dtype
+    if not (isinstance(out, np.ndarray) or hasattr(out, "__dlpack__")):
+        raise ValueError(f"{name} must be an array of shape {shape} and dtype {dtype}, got {type(out).__name__}")
+    memory, out_kind = operand(out, name)
+    if memory.shape != shape or (out_kind is not kind and memory.dtype != data.dtype):
+        got = f"shape {memory.shape}, dtype {out_kind.dtype}"
         raise ValueError(f"{name} must be an array of shape {shape} and dtype {dtype}, got {got}")
-    if not o.data.flags.writeable:
+    if memory.flags.carray and memory is out:
+        return memory
+    if not memory.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
-    if any(stride == 0 and n > 1 for stride, n in zip(o.data.strides, shape)):
-        raise ValueError(f"{name} must have a place for each element, got strides {o.data.strides}")
+    if any(stride == 0 and n > 1 for stride, n in zip(memory.strides, shape)):
+        raise ValueError(f"{name} must have a place for each element, got strides {memory.strides}")
     if getattr(out, "is_neg", bool)():
         raise ValueError(f"{name} must hold its own sign, got a tensor with the negative bit; pass a new one")
-    return o.data
+    return memory
 
 
 # --- parameters -----------------------------------------------------------------------------------------------------
@@ -180,18 +191,18 @@ def parameter(a, shape, name, default, dtype, given=None, memory=None):
     if a is None:
         size = math.prod(shape)
         return _constant(default, size, dtype) if size <= _KEPT else np.full(size, default, dtype)
-    if type(a) is not np.ndarray or a.dtype != dtype:
+    if type(a) is not np.ndarray or a.dtype is not dtype:
         a = _numbers(a, name)
     if a.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
-    if a.dtype == dtype and a.flags.carray and (given is None or not may_overlap(a, memory)):
-        return a if a.ndim == 1 else a.reshape(-1)
+    if a.dtype is dtype and a.flags.carray and (given is None or not may_overlap(a, memory)):
+        return a if len(shape) == 1 else a.reshape(-1)
     return _copy(a, dtype)
 
 
 def statistic(a, shape, name, given=None, memory=None):
     """Return a statistic as a flat array of float64; a copy where `parameter` makes one."""
-    return parameter(np.asarray(a) if a is None else a, shape, name, None, _F64, given, memory)
+    return parameter(_numbers(a, name) if a is None else a, shape, name, None, _F64, given, memory)
 
 
 def _numbers(a, name):

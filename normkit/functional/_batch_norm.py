@@ -12,26 +12,12 @@ from normkit.functional._arrays import (
     parameter,
     statistic,
 )
-from normkit.functional._channels import Parts, fixed_coefficients, merge_pieces, scale_and_shift
-from normkit.functional._layouts import channels_layout
+from normkit.functional._channels import batch_parts, fixed_coefficients
 
 
-def _cuts(shape, axis, virtual_batch_size, layout):
-    """Return the ranges of the layout's first dimension that `Parts` takes, and the number of parts."""
-    if virtual_batch_size is None:
-        return [(0, layout.shape[0], 1)], 1
-    size = check_count(virtual_batch_size, "virtual_batch_size")
-    if axis == 0:
-        raise ValueError("virtual_batch_size cuts axis 0 into parts, so axis must be another one, got 0")
-    rows = layout.shape[0] // max(shape[0], 1)
-    cuts = [(start * rows, stop * rows, count) for start, stop, count in merge_pieces(shape[0], size)]
-    return cuts, sum(count for _, _, count in cuts)
-
-
-def _check_values(cuts, layout):
-    start, stop, count = cuts[0]
-    inner = layout.shape[2] if len(layout.shape) == 3 else 1
-    if (stop - start) // count * inner == 1:
+def check_values(values):
+    """Raise unless there are values to take statistics of."""
+    if values == 1:
         raise ValueError(
             "each feature must have at least two values to take statistics of, got one; take a larger batch, or give "
             "mean and var to normalize by"
@@ -96,45 +82,53 @@ def batch_norm(
     array([[-1., -1.],
            [ 1.,  1.]])
     """
-    x = operand(x)
-    data = x.data
+    data, kind = operand(x)
     axis = check_axis(axis, data.ndim)
-    channels = data.shape[axis]
-    y_data = memory_for(out, x)
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
-    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
-    epsilon = check_epsilon(epsilon, x.arithmetic)
-    if (mean is None) != (var is None):
-        raise ValueError("mean and var must be given together, got only one of them")
-    if mean is not None:
-        if virtual_batch_size is not None:
-            raise ValueError(f"virtual_batch_size must be None where mean and var are given, got {virtual_batch_size}")
-        mean = statistic(mean, (channels,), "mean").copy()  # it may be returned
-        var = statistic(var, (channels,), "var")
-        if (var < 0).any():
-            raise ValueError(f"var must not be negative, got {var.min()}")
-    layout, _ = channels_layout(data, axis, first=virtual_batch_size is not None)
-    cuts, count = _cuts(data.shape, axis, virtual_batch_size, layout)
-    if data.size and mean is None:
-        _check_values(cuts, layout)
+    y_data = memory_for(out, data, kind)
+    shape = (data.shape[axis],)
+    gamma = parameter(gamma, shape, "gamma", 1.0, kind.arithmetic, out, y_data)
+    beta = parameter(beta, shape, "beta", 0.0, kind.arithmetic, out, y_data)
+    epsilon = check_epsilon(epsilon, kind.arithmetic)
+    if virtual_batch_size is not None:
+        virtual_batch_size = check_count(virtual_batch_size, "virtual_batch_size")
+    if mean is not None or var is not None:
+        mean, var = _fixed_statistics(mean, var, shape, virtual_batch_size)
+    parts = batch_parts(data, axis, virtual_batch_size)
+    view = y = None
     if data.size:
-        view = layout.view(data)  # (outer, C) or (outer, C, inner)
-        y = layout.output(y_data, out, view)
+        if mean is None:
+            check_values(parts.values)
+        view = parts.layout.view(data)
+        y = parts.layout.output(y_data, out, view)
     if mean is not None:
-        rstd = 1.0 / np.sqrt(var + epsilon)  # (C,)
+        rstd = 1.0 / np.sqrt(var + epsilon)
         if data.size:
-            high, scale, offset = fixed_coefficients(gamma, beta, mean, rstd)
-            scale_and_shift(view, high, scale, offset, y)
+            parts.scale_and_shift(view, *fixed_coefficients(gamma, beta, mean, rstd), y)
     elif data.size:
-        mean, rstd = Parts(view, cuts, channels).normalize(view, gamma, beta, epsilon, y)  # (parts, C)
-        if virtual_batch_size is None:
-            mean, rstd = mean[0], rstd[0]
+        mean, rstd = parts.normalize(view, gamma, beta, epsilon, y)  # (parts * C,)
     else:
-        shape = (channels,) if virtual_batch_size is None else (count, channels)
-        mean, rstd = np.full(shape, np.nan), np.full(shape, np.nan)
+        mean, rstd = np.full((2, parts.count * shape[0]), np.nan)
     if data.size:
-        layout.store(y, y_data)
-    return (x.give_back(y_data, out), mean, rstd) if return_stats else x.give_back(y_data, out)
+        parts.layout.store(y, y_data)
+    y = kind.give_back(y_data, out)
+    if not return_stats:
+        return y
+    if virtual_batch_size is not None:
+        mean, rstd = mean.reshape(parts.count, *shape), rstd.reshape(parts.count, *shape)
+    return y, mean, rstd
+
+
+def _fixed_statistics(mean, var, shape, virtual_batch_size):
+    """Return given statistics to normalize by in float64."""
+    if mean is None or var is None:
+        raise ValueError("mean and var must be given together, got only one of them")
+    if virtual_batch_size is not None:
+        raise ValueError(f"virtual_batch_size must be None where mean and var are given, got {virtual_batch_size}")
+    mean = statistic(mean, shape, "mean").copy()  # it may be returned
+    var = statistic(var, shape, "var")
+    if (var < 0).any():
+        raise ValueError(f"var must not be negative, got {var.min()}")
+    return mean, var
 
 
 def batch_norm_backward(
@@ -190,33 +184,31 @@ def batch_norm_backward(
     >>> bool(abs(dx).max() < 1e-12), dbeta
     (True, array([3.]))
     """
-    x = operand(x)
-    dy = operand_like(dy, x, "dy")
-    data = x.data
+    data, kind = operand(x)
+    dy = operand_like(dy, data, kind, "dy")
     axis = check_axis(axis, data.ndim)
-    channels = data.shape[axis]
-    dx_data = memory_for(out, x)
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, dx_data)
-    layout, _ = channels_layout(data, axis, first=virtual_batch_size is not None)
-    cuts, count = _cuts(data.shape, axis, virtual_batch_size, layout)
-    shape = (channels,) if virtual_batch_size is None else (count, channels)
-    mean = statistic(mean, shape, "mean", out, dx_data).reshape(count, channels)
-    rstd = statistic(rstd, shape, "rstd", out, dx_data).reshape(count, channels)
-    if not training and virtual_batch_size is not None:
-        raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
-    dgamma, dbeta = np.zeros((2, channels))
+    dx_data = memory_for(out, data, kind)
+    channels = (data.shape[axis],)
+    gamma = parameter(gamma, channels, "gamma", 1.0, kind.arithmetic, out, dx_data)
+    if virtual_batch_size is not None:
+        if not training:
+            raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
+        virtual_batch_size = check_count(virtual_batch_size, "virtual_batch_size")
+    parts = batch_parts(data, axis, virtual_batch_size)
+    shape = channels if virtual_batch_size is None else (parts.count, *channels)
+    mean = statistic(mean, shape, "mean", out, dx_data)
+    rstd = statistic(rstd, shape, "rstd", out, dx_data)
+    dgamma, dbeta = np.zeros(channels, kind.arithmetic), np.zeros(channels, kind.arithmetic)
     if data.size:
-        view, grad = layout.view(data), layout.view(dy.data)
-        dx = layout.output(dx_data, out, view, grad)
-        parts = Parts(view, cuts, channels)
-        dgamma, dbeta = parts.gradient(grad, view, gamma, mean, rstd, dx if training else None)
+        view, grad = parts.layout.view(data), parts.layout.view(dy)
+        dx = parts.layout.output(dx_data, out, view, grad)
+        parts.gradient(grad, view, gamma, mean, rstd, dx if training else None, dgamma, dbeta)
         if not training:
             zero = np.zeros(channels)
-            high, scale, offset = fixed_coefficients(gamma, zero, zero, rstd[0])
-            scale_and_shift(grad, high, scale, offset, dx)
-        layout.store(dx, dx_data)
+            parts.scale_and_shift(grad, *fixed_coefficients(gamma, zero, zero, rstd), dx)
+        parts.layout.store(dx, dx_data)
     return (
-        x.give_back(dx_data, out),
-        x.parameter_gradient(dgamma, (channels,)),
-        x.parameter_gradient(dbeta, (channels,)),
+        kind.give_back(dx_data, out),
+        kind.parameter_gradient(dgamma, channels),
+        kind.parameter_gradient(dbeta, channels),
     )

@@ -11,9 +11,8 @@ from normkit.functional._arrays import (
     parameter,
     statistic,
 )
-from normkit.functional._batch_norm import _check_values, batch_norm_backward
-from normkit.functional._channels import Parts, fixed_coefficients, scale_and_shift
-from normkit.functional._layouts import channels_layout
+from normkit.functional._batch_norm import batch_norm_backward, check_values
+from normkit.functional._channels import batch_parts, fixed_coefficients
 
 
 def batch_renorm(
@@ -73,32 +72,30 @@ def batch_renorm(
     >>> bool(np.allclose(y, batch_norm(x, mean=mean, var=var)))
     True
     """
-    x = operand(x)
-    data = x.data
+    data, kind = operand(x)
     axis = check_axis(axis, data.ndim)
-    channels = data.shape[axis]
-    y_data = memory_for(out, x)
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
-    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
-    moving_mean = statistic(moving_mean, (channels,), "moving_mean")
-    moving_var = statistic(moving_var, (channels,), "moving_var")
+    shape = (data.shape[axis],)
+    y_data = memory_for(out, data, kind)
+    gamma = parameter(gamma, shape, "gamma", 1.0, kind.arithmetic, out, y_data)
+    beta = parameter(beta, shape, "beta", 0.0, kind.arithmetic, out, y_data)
+    moving_mean = statistic(moving_mean, shape, "moving_mean")
+    moving_var = statistic(moving_var, shape, "moving_var")
     if (moving_var < 0).any():
         raise ValueError(f"moving_var must not be negative, got {moving_var.min()}")
-    epsilon = check_epsilon(epsilon, x.arithmetic)
+    epsilon = check_epsilon(epsilon, kind.arithmetic)
     r_max, d_max = check_number(r_max, "r_max"), check_number(d_max, "d_max")
     if not r_max >= 1:
         raise ValueError(f"r_max must be at least 1, got {r_max}")
     if not d_max >= 0:
         raise ValueError(f"d_max must be at least 0, got {d_max}")
-    layout, _ = channels_layout(data, axis)
-    cuts = [(0, layout.shape[0], 1)]
+    parts = batch_parts(data, axis)
+    mean, rstd = np.full(shape, np.nan), np.full(shape, np.nan)
+    view = y = None
     if data.size:
-        _check_values(cuts, layout)
-    mean, rstd = np.full(channels, np.nan), np.full(channels, np.nan)
-    if data.size:
-        view = layout.view(data)
-        y = layout.output(y_data, out, view)
-        (mean,), (rstd,) = Parts(view, cuts, channels).normalize(view, gamma, beta, epsilon, None)
+        check_values(parts.values)
+        view = parts.layout.view(data)
+        y = parts.layout.output(y_data, out, view)
+        mean, rstd = parts.normalize(view, gamma, beta, epsilon, None)
     moving_sigma = np.sqrt(moving_var + epsilon)
     with np.errstate(invalid="ignore", over="ignore"):
         r = np.clip(1.0 / (rstd * moving_sigma), 1.0 / r_max, r_max)
@@ -106,10 +103,11 @@ def batch_renorm(
     if data.size:
         # y = (gamma * r) * xhat + (beta + gamma * d): batch norm with other parameters
         with np.errstate(invalid="ignore", over="ignore"):
-            high, scale, offset = fixed_coefficients(gamma, beta + gamma * d, mean, rstd * r)
-        scale_and_shift(view, high, scale, offset, y)
-        layout.store(y, y_data)
-    return (x.give_back(y_data, out), mean, rstd, r, d) if return_stats else x.give_back(y_data, out)
+            coefficients = fixed_coefficients(gamma, beta + gamma * d, mean, rstd * r)
+        parts.scale_and_shift(view, *coefficients, y)
+        parts.layout.store(y, y_data)
+    y = kind.give_back(y_data, out)
+    return (y, mean, rstd, r, d) if return_stats else y
 
 
 def batch_renorm_backward(dy, x, gamma, mean, rstd, r, d, *, axis=-1, out=None):
@@ -154,12 +152,12 @@ def batch_renorm_backward(dy, x, gamma, mean, rstd, r, d, *, axis=-1, out=None):
     >>> bool(abs(dx).max() < 1e-12), dbeta
     (True, array([3.]))
     """
-    operand_x = operand(x)
-    channels = operand_x.data.shape[check_axis(axis, operand_x.data.ndim)]
-    r, d = statistic(r, (channels,), "r").copy(), statistic(d, (channels,), "d").copy()  # out may overlap them
-    scale = parameter(gamma, (channels,), "gamma", 1.0, np.dtype(np.float64)) * r
+    data, kind = operand(x)
+    shape = (data.shape[check_axis(axis, data.ndim)],)
+    r, d = statistic(r, shape, "r").copy(), statistic(d, shape, "d").copy()  # out may overlap them
+    scale = parameter(gamma, shape, "gamma", 1.0, np.dtype(np.float64)) * r
     dx, dgamma, dbeta = batch_norm_backward(dy, x, scale, mean, rstd, axis=axis, out=out)
-    if operand_x.data.size:  # else there was nothing to correct, and r and d are NaN
+    if data.size:  # else there was nothing to correct, and r and d are NaN
         sums = np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)
-        dgamma = operand_x.parameter_gradient(r * sums[0] + d * sums[1], (channels,))
+        dgamma = kind.parameter_gradient(r * sums[0] + d * sums[1], shape)
     return dx, dgamma, dbeta

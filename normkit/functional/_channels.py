@@ -1,44 +1,60 @@
 """What the norms with a parameter a channel share: which kernel takes which part of an array."""
 
+import functools
+
 import numpy as np
 
 from normkit.functional._arrays import REGIONS, run
+from normkit.functional._layouts import Layout, memory_order, samples_order, split_at
 from normkit.kernels.cpu import columns, columns_backward, planes
 
 
 class Parts:
-    """An array cut into parts that are normalized each by itself, in the form of a kernel.
+    """How arrays of one shape are cut into parts that are normalized each by itself, and the kernels that do it.
+
+    Made once for a shape and kept: a small call would spend more time on this than in the kernel.
 
     Parameters
     ----------
-    view : ndarray of shape (outer, C) or (outer, C, inner)
-        Parts are consecutive in the first dimension.
+    order : tuple of int, or None for the identity
+        Axes of the array in the order of memory.
+    outer, channels, inner : int
+        Lengths before, of and behind the channels in that order.
     cuts : list of (start, stop, count)
-        Ranges of the first dimension, each to be cut into `count` parts of equal size.
+        Ranges of `outer`, each to be cut into `count` parts of equal size.
     groups : int
         Groups of consecutive channels that share statistics; as many as channels but for GroupNorm.
+
+    Attributes
+    ----------
+    layout : Layout of the arrays that the methods take
+    count : int
+        Number of parts. Statistics are flat arrays of shape (count * groups,).
+    values : int
+        Number of values that share statistics in the smallest part.
     """
 
-    def __init__(self, view, cuts, groups):
-        self.channels, self.groups, self.last = view.shape[1], groups, view.ndim == 2
-        self.inner = 0 if self.last else view.shape[2]
-        self.cuts = cuts
-        self.count = cuts[0][2] if len(cuts) == 1 else sum(count for _, _, count in cuts)
+    def __init__(self, order, outer, channels, inner, cuts, groups):
+        self.groups, self.channels, self._last = groups, channels, inner == 1
+        self.count = sum(count for _, _, count in cuts)
+        start, stop, count = cuts[0]
+        self.values = (stop - start) // count * inner * (channels // max(groups, 1))
+        self._cuts = cuts
+        shape: tuple[int, ...] = (outer * channels, inner)
+        if self._last:
+            shape = (count, outer // count, channels) if len(cuts) == 1 else (outer, channels)
+        self.layout = Layout(order, shape)
 
     def _pieces(self, *arrays):
-        """Return for each cut the number of parts, which they are, and arrays of the kernel's shape, or None."""
-        if len(self.cuts) == 1:
-            return [(self.count, slice(None), self._in_shape(self.count, arrays))]
-        pieces, first = [], 0
-        for start, stop, count in self.cuts:
-            ranges = [None if a is None else a[start:stop] for a in arrays]
-            pieces.append((count, slice(first, first + count), self._in_shape(count, ranges)))
+        """Yield for each range: number of parts, range of statistics, and the arrays cut to the kernels' form."""
+        first = 0
+        for start, stop, count in self._cuts:
+            if self._last:
+                cut = [None if a is None else a[start:stop].reshape(count, -1, self.channels) for a in arrays]
+            else:
+                cut = [None if a is None else a[start * self.channels : stop * self.channels] for a in arrays]
+            yield count, slice(first * self.groups, (first + count) * self.groups), *cut
             first += count
-        return pieces
-
-    def _in_shape(self, count, arrays):
-        shape = (count, -1, self.channels) if self.last else (-1, self.inner)
-        return [None if a is None else a.reshape(shape) for a in arrays]
 
     def _set_of_planes(self, planes_count, parts):
         """Return (count, stride) of the planes that share statistics; see normkit.kernels.cpu.planes."""
@@ -47,49 +63,72 @@ class Parts:
         return planes_count // (parts * self.channels), self.channels
 
     def normalize(self, x, gamma, beta, epsilon, y):
-        """Write y unless it is None; return mean and rstd, (parts, groups)."""
-        mean, rstd = np.empty((self.count, self.groups)), np.empty((self.count, self.groups))
-        for count, which, (part, target) in self._pieces(x, y):
-            m, r = mean[which], rstd[which]
-            if self.last:
-                kernel = columns.normalize_many if count >= columns.MANY else columns.normalize
-                run(kernel, part.size // REGIONS, part, gamma, beta, epsilon, target, m, r)
-            else:
-                n, stride = self._set_of_planes(len(part), count)
-                m, r = m.reshape(-1), r.reshape(-1)
-                run(planes.normalize, part.size // REGIONS, part, n, stride, gamma, beta, epsilon, target, m, r)
+        """Write y unless it is None; return mean and rstd, (count * groups,)."""
+        mean, rstd = np.empty(self.count * self.groups), np.empty(self.count * self.groups)
+        if len(self._cuts) == 1:
+            self._normalize(self.count, x, gamma, beta, epsilon, y, mean, rstd)
+        else:
+            for count, which, part, target in self._pieces(x, y):
+                self._normalize(count, part, gamma, beta, epsilon, target, mean[which], rstd[which])
         return mean, rstd
 
-    def gradient(self, dy, x, gamma, mean, rstd, dx):
-        """Write dx unless it is None; return dgamma and dbeta, (C,) float64."""
-        totals = np.zeros((2, self.channels))
-        for count, which, (grad, part, target) in self._pieces(dy, x, dx):
-            m, r = mean[which], rstd[which]
-            if self.last:
-                sums = np.zeros((2, count, self.channels))
-                kernel = columns_backward.gradient_many if count >= columns.MANY else columns_backward.gradient
-                run(kernel, part.size // REGIONS, grad, part, gamma, m, r, target, sums[0], sums[1])
-            else:
-                sums = np.empty((2, len(part) // self.channels, self.channels))
-                n, stride = self._set_of_planes(len(part), count)
-                flat = [a.reshape(-1) for a in (m, r, sums[0], sums[1])]
-                run(planes.gradient, part.size // REGIONS, grad, part, n, stride, gamma, *flat[:2], target, *flat[2:])
-            totals += sums[:, 0] if sums.shape[1] == 1 else _sum_quietly(sums)
-        return totals
+    def _normalize(self, parts, x, gamma, beta, epsilon, y, mean, rstd):
+        size = x.size // REGIONS
+        if self._last:
+            kernel = columns.normalize_many if parts >= columns.MANY else columns.normalize
+            run(kernel, size, x, gamma, beta, epsilon, y, mean, rstd)
+        else:
+            run(planes.normalize, size, x, *self._set_of_planes(len(x), parts), gamma, beta, epsilon, y, mean, rstd)
+
+    def gradient(self, dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
+        """Write dx unless it is None; add to dgamma and dbeta, (C,)."""
+        if len(self._cuts) == 1:
+            self._gradient(self.count, dy, x, gamma, mean, rstd, dx, dgamma, dbeta)
+        else:
+            for count, which, grad, part, target in self._pieces(dy, x, dx):
+                self._gradient(count, grad, part, gamma, mean[which], rstd[which], target, dgamma, dbeta)
+
+    def _gradient(self, parts, dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
+        size = x.size // REGIONS
+        if self._last:
+            kernel = columns_backward.gradient_many if parts >= columns.MANY else columns_backward.gradient
+            run(kernel, size, dy, x, gamma, mean, rstd, dx, dgamma, dbeta)
+        else:
+            n, stride = self._set_of_planes(len(x), parts)
+            run(planes.gradient, size, dy, x, n, stride, gamma, mean, rstd, dx, dgamma, dbeta)
+
+    def scale_and_shift(self, x, high, scale, offset, y):
+        """Write y = (x - high) * scale + offset, three numbers a channel in the type of the arithmetic."""
+        run(columns.scale_and_shift if self._last else planes.scale_and_shift, x.size, x, high, scale, offset, y)
 
 
-def _sum_quietly(sums):
-    with np.errstate(invalid="ignore", over="ignore"):
-        return sums.sum(axis=1)
+def batch_parts(x, axis, virtual_batch_size=None):
+    """Return the `Parts` of a norm over all axes but `axis`, or over those within parts of axis 0."""
+    if virtual_batch_size is not None and axis == 0:
+        raise ValueError("virtual_batch_size cuts axis 0 into parts, so axis must be another one, got 0")
+    return _batch_parts(x.shape, axis, memory_order(x, virtual_batch_size is not None), virtual_batch_size)
 
 
-def scale_and_shift(x, high, scale, offset, y):
-    """Write y = (x - high) * scale + offset, three numbers a channel in the type of the arithmetic."""
-    if x.ndim == 2:
-        run(columns.scale_and_shift, x.size, x, high, scale, offset, y)
-    else:
-        shape = (-1, x.shape[2])
-        run(planes.scale_and_shift, x.size, x.reshape(shape), high, scale, offset, y.reshape(shape))
+@functools.lru_cache(maxsize=256)
+def _batch_parts(shape, axis, order, virtual_batch_size):
+    outer, inner = split_at(shape, axis, order)
+    cuts = [(0, outer, 1)]
+    if virtual_batch_size is not None:
+        rows = outer // max(shape[0], 1)
+        cuts = [(start * rows, stop * rows, count) for start, stop, count in merge_pieces(shape[0], virtual_batch_size)]
+    return Parts(order, outer, shape[axis], inner, cuts, shape[axis])
+
+
+def sample_parts(x, axis, groups):
+    """Return the `Parts` of a norm within groups of channels of each sample, axis 0."""
+    return _sample_parts(x.shape, axis, memory_order(x, True), groups)
+
+
+@functools.lru_cache(maxsize=256)
+def _sample_parts(shape, axis, order, groups):
+    order = samples_order(shape, axis, order)
+    outer, inner = split_at(shape, axis, order)
+    return Parts(order, outer, shape[axis], inner, [(0, outer, max(shape[0], 1))], groups)
 
 
 def fixed_coefficients(gamma, beta, mean, rstd):

@@ -56,19 +56,18 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     >>> dynamic_tanh(np.array([[-100.0, 0.0, 100.0]]), beta=np.ones(3))
     array([[0., 1., 2.]])
     """
-    x = operand(x)
-    data = x.data
-    alpha = _check_alpha(alpha, x.arithmetic)
+    data, kind = operand(x)
+    alpha = _check_alpha(alpha, kind.arithmetic)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
-    y_data = memory_for(out, x)
-    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out, y_data)
-    beta = parameter(beta, shape, "beta", 0.0, x.arithmetic, out, y_data)
+    y_data = memory_for(out, data, kind)
+    gamma = parameter(gamma, shape, "gamma", 1.0, kind.arithmetic, out, y_data)
+    beta = parameter(beta, shape, "beta", 0.0, kind.arithmetic, out, y_data)
     if data.size:
         view = layout.view(data)
         y = layout.output(y_data, out, view)
         run(kernels.dynamic_tanh, data.size, view, alpha, gamma, beta, y)
         layout.store(y, y_data)
-    return x.give_back(y_data, out)
+    return kind.give_back(y_data, out)
 
 
 def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
@@ -112,23 +111,22 @@ def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
     >>> dx, dalpha, dgamma
     (array([[0.5, 0.5]]), 0.0, array([0., 0.]))
     """
-    x = operand(x)
-    dy = operand_like(dy, x, "dy")
-    data = x.data
-    alpha = _check_alpha(alpha, x.arithmetic)
+    data, kind = operand(x)
+    dy = operand_like(dy, data, kind, "dy")
+    alpha = _check_alpha(alpha, kind.arithmetic)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
-    dx_data = memory_for(out, x)
-    gamma = parameter(gamma, shape, "gamma", 1.0, x.arithmetic, out, dx_data)
-    dgamma, dbeta = np.zeros((2, gamma.size), x.arithmetic)
+    dx_data = memory_for(out, data, kind)
+    gamma = parameter(gamma, shape, "gamma", 1.0, kind.arithmetic, out, dx_data)
+    dgamma, dbeta = np.zeros(gamma.size, kind.arithmetic), np.zeros(gamma.size, kind.arithmetic)
     dalpha = np.zeros(1)
     if data.size:
-        view, grad = layout.view(data), layout.view(dy.data)
+        view, grad = layout.view(data), layout.view(dy)
         dx = layout.output(dx_data, out, view, grad)
         run(kernels.dynamic_tanh_backward, data.size, grad, view, alpha, gamma, dx, dgamma, dbeta, dalpha)
         layout.store(dx, dx_data)
     return (
-        x.give_back(dx_data, out),
+        kind.give_back(dx_data, out),
         float(dalpha[0]),
-        x.parameter_gradient(dgamma, shape),
-        x.parameter_gradient(dbeta, shape),
+        kind.parameter_gradient(dgamma, shape),
+        kind.parameter_gradient(dbeta, shape),
     )

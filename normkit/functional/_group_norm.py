@@ -12,71 +12,71 @@ from normkit.functional._arrays import (
     parameter,
     statistic,
 )
-from normkit.functional._channels import Parts
-from normkit.functional._layouts import samples_layout
+from normkit.functional._channels import sample_parts
 
 
 def _prepare(x, axis, groups):
-    """Return operand, channels, groups and layout; `groups` None stands for as many as channels."""
-    x = operand(x)
-    shape = x.data.shape
+    """Return array, kind, channels and parts; `groups` None stands for as many as channels."""
+    data, kind = operand(x)
+    shape = data.shape
     if len(shape) < 2:
         raise ValueError(f"x must have at least two dimensions, the first for the samples, got shape {shape}")
     axis = check_axis(axis, len(shape))
     if axis == 0:
         raise ValueError("axis must not be 0, the axis of the samples")
     channels = shape[axis]
+    name = "group_norm"
     if groups is None:
         groups, name = channels, "instance_norm"
-    else:
-        name = "group_norm"
-        if channels % groups:
-            raise ValueError(f"groups must divide the {channels} channels of axis {axis}, got {groups}")
-    if x.data.size and x.data.size == shape[0] * groups:
+    elif channels % groups:
+        raise ValueError(f"groups must divide the {channels} channels of axis {axis}, got {groups}")
+    parts = sample_parts(data, axis, groups)
+    if parts.values == 1 and data.size:
         raise ValueError(
             f"{name} needs groups of at least two values, got x of shape {shape} with one value in each of its "
             f"{groups} groups: the result would be beta whatever the input"
         )
-    return x, channels, groups, samples_layout(x.data, axis)
+    return data, kind, (channels,), parts
 
 
-def _forward(x, axis, groups, gamma, beta, epsilon, out):
-    x, channels, groups, layout = _prepare(x, axis, groups)
-    data = x.data
-    samples = data.shape[0]
-    y_data = memory_for(out, x)
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, y_data)
-    beta = parameter(beta, (channels,), "beta", 0.0, x.arithmetic, out, y_data)
-    epsilon = check_epsilon(epsilon, x.arithmetic)
-    if not data.size:
-        return x.give_back(y_data, out), np.full((samples, groups), np.nan), np.full((samples, groups), np.nan)
-    view = layout.view(data)
-    y = layout.output(y_data, out, view)
-    mean, rstd = Parts(view, [(0, len(view), samples)], groups).normalize(view, gamma, beta, epsilon, y)
-    layout.store(y, y_data)
-    return x.give_back(y_data, out), mean, rstd
+def _forward(x, axis, groups, gamma, beta, epsilon, out, return_stats):
+    data, kind, channels, parts = _prepare(x, axis, groups)
+    y_data = memory_for(out, data, kind)
+    gamma = parameter(gamma, channels, "gamma", 1.0, kind.arithmetic, out, y_data)
+    beta = parameter(beta, channels, "beta", 0.0, kind.arithmetic, out, y_data)
+    epsilon = check_epsilon(epsilon, kind.arithmetic)
+    shape = data.shape[0], parts.groups
+    if data.size:
+        view = parts.layout.view(data)
+        y = parts.layout.output(y_data, out, view)
+        mean, rstd = parts.normalize(view, gamma, beta, epsilon, y)
+        parts.layout.store(y, y_data)
+    else:
+        mean, rstd = np.full((2, *shape), np.nan)
+    y = kind.give_back(y_data, out)
+    if not return_stats:
+        return y
+    return y, mean.reshape(shape), rstd.reshape(shape)
 
 
 def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
-    x, channels, groups, layout = _prepare(x, axis, groups)
-    dy = operand_like(dy, x, "dy")
-    data = x.data
-    samples = data.shape[0]
-    dx_data = memory_for(out, x)
-    gamma = parameter(gamma, (channels,), "gamma", 1.0, x.arithmetic, out, dx_data)
-    mean = statistic(mean, (samples, groups), "mean", out, dx_data).reshape(samples, groups)
-    rstd = statistic(rstd, (samples, groups), "rstd", out, dx_data).reshape(samples, groups)
-    dgamma, dbeta = np.zeros((2, channels))
+    data, kind, channels, parts = _prepare(x, axis, groups)
+    dy = operand_like(dy, data, kind, "dy")
+    shape = data.shape[0], parts.groups
+    dx_data = memory_for(out, data, kind)
+    gamma = parameter(gamma, channels, "gamma", 1.0, kind.arithmetic, out, dx_data)
+    mean = statistic(mean, shape, "mean", out, dx_data)
+    rstd = statistic(rstd, shape, "rstd", out, dx_data)
+    dgamma, dbeta = np.zeros(channels, kind.arithmetic), np.zeros(channels, kind.arithmetic)
     if data.size:
-        view, grad = layout.view(data), layout.view(dy.data)
-        dx = layout.output(dx_data, out, view, grad)
-        parts = Parts(view, [(0, len(view), samples)], groups)
-        dgamma, dbeta = parts.gradient(grad, view, gamma, mean, rstd, dx)
-        layout.store(dx, dx_data)
+        view, grad = parts.layout.view(data), parts.layout.view(dy)
+        dx = parts.layout.output(dx_data, out, view, grad)
+        parts.gradient(grad, view, gamma, mean, rstd, dx, dgamma, dbeta)
+        parts.layout.store(dx, dx_data)
     return (
-        x.give_back(dx_data, out),
-        x.parameter_gradient(dgamma, (channels,)),
-        x.parameter_gradient(dbeta, (channels,)),
+        kind.give_back(dx_data, out),
+        kind.parameter_gradient(dgamma, channels),
+        kind.parameter_gradient(dbeta, channels),
     )
 
 
@@ -130,8 +130,7 @@ def group_norm(x, groups, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=N
     array([[-1.,  1., -1.,  1.]])
     """
     groups = check_count(groups, "groups")
-    y, mean, rstd = _forward(x, axis, groups, gamma, beta, epsilon, out)
-    return (y, mean, rstd) if return_stats else y
+    return _forward(x, axis, groups, gamma, beta, epsilon, out, return_stats)
 
 
 def group_norm_backward(dy, x, groups, gamma, mean, rstd, *, axis=-1, out=None):
@@ -225,8 +224,7 @@ def instance_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, 
     array([[[-1.,  1.],
             [-1.,  1.]]])
     """
-    y, mean, rstd = _forward(x, axis, None, gamma, beta, epsilon, out)
-    return (y, mean, rstd) if return_stats else y
+    return _forward(x, axis, None, gamma, beta, epsilon, out, return_stats)
 
 
 def instance_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):

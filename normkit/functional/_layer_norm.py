@@ -49,7 +49,7 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     array([[-1.,  1.],
            [-1.,  1.]])
     """
-    y, _, mean, rstd = _rows.normalize(x, gamma, beta, axis, epsilon, out, True)
+    y, _, mean, rstd = _rows.normalize(x, gamma, beta, axis, epsilon, out, return_stats, True)
     return (y, mean, rstd) if return_stats else y
 
 
@@ -96,9 +96,7 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
     >>> bool(abs(dx).max() < 1e-12), dbeta  # a constant cannot be seen through the norm
     (True, array([1., 1., 1.]))
     """
-    return _rows.normalize_backward(
-        dy, None, x, gamma, mean, rstd, axis, out, True
-    )  # fmt: skip
+    return _rows.normalize_backward(dy, None, x, gamma, mean, rstd, axis, out, True)
 
 
 def add_layer_norm(
@@ -145,7 +143,7 @@ def add_layer_norm(
     >>> y, s
     (array([[-1.,  1.]]), array([[1., 3.]]))
     """
-    y, s, mean, rstd = _rows.normalize(x, gamma, beta, axis, epsilon, out, True, residual, sum_out)
+    y, s, mean, rstd = _rows.normalize(x, gamma, beta, axis, epsilon, out, return_stats, True, residual, sum_out)
     return (y, s, mean, rstd) if return_stats else (y, s)
 
 
@@ -194,6 +192,4 @@ def add_layer_norm_backward(dy, ds, s, gamma, mean, rstd, *, axis=-1, out=None):
     >>> dx.round(12)  # only what came by the other way
     array([[1., 1., 1.]])
     """
-    return _rows.normalize_backward(
-        dy, ds, s, gamma, mean, rstd, axis, out, True, "s"
-    )  # fmt: skip
+    return _rows.normalize_backward(dy, ds, s, gamma, mean, rstd, axis, out, True, "s")

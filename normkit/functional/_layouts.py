@@ -11,6 +11,14 @@ def may_overlap(a, b):
     return a is b if a.base is None and b.base is None else np.may_share_memory(a, b)
 
 
+def _are_shifted(y, views):
+    """Return whether an array may share memory with one of the views without being the very same."""
+    for view in views:  # no generator: a call has no time for it
+        if view is not y and may_overlap(y, view) and y.ctypes.data != view.ctypes.data:
+            return True
+    return False
+
+
 class _Writeable:
     """The memory of a read-only array, announced as writeable, for code that only reads it.
 
@@ -58,9 +66,7 @@ class Layout:
         moved = memory if self.order is None else memory.transpose(self.order)
         if moved.flags.carray:
             y = moved if moved.shape == self.shape else moved.reshape(self.shape)
-            if given is None or not any(
-                view is not y and may_overlap(y, view) and y.ctypes.data != view.ctypes.data for view in views
-            ):
+            if given is None or not _are_shifted(y, views):
                 return y
         return np.empty(self.shape, memory.dtype)
 
@@ -81,51 +87,37 @@ def rows_layout(shape, axes):
     return Layout(order, (math.prod(kept_shape), math.prod(normalized))), kept_shape, normalized
 
 
-def _memory_order(x, first):
-    """Return the axes of x in the order of memory where it is contiguous in some order, else as they are.
+def memory_order(x, first=False):
+    """Return the axes of x in the order of memory; None where that is their own, or is no order of all memory.
 
     Where `first` is asked for, axis 0 must come first.
     """
-    natural = tuple(range(x.ndim))
     if x.flags.c_contiguous:
-        return natural
+        return None
     order = tuple(int(i) for i in np.argsort([-abs(stride) for stride in x.strides], kind="stable"))
-    if x.transpose(order).flags.c_contiguous and not (first and order[0] != 0):
-        return order
-    return natural
+    if order == tuple(range(x.ndim)) or (first and order[0] != 0):
+        return None
+    return order if x.transpose(order).flags.c_contiguous else None
 
 
-def channels_layout(x, axis, first=False):
-    """Return (layout, channels last) for a norm over all axes but `axis`.
+def split_at(shape, axis, order):
+    """Return how many elements lie before and behind an axis in memory.
 
-    The layout's shape is (outer, C) where nothing follows the channels in memory, else (outer, C, inner).
+    `order` is that of `memory_order`.
     """
-    return _channels_layout(x.shape, axis, _memory_order(x, first))
-
-
-@functools.lru_cache(maxsize=256)
-def _channels_layout(shape, axis, order):
+    order = order or tuple(range(len(shape)))
     place = order.index(axis)
-    outer = math.prod(shape[i] for i in order[:place])
-    inner = math.prod(shape[i] for i in order[place + 1 :])
-    if order == tuple(range(len(shape))):
-        order = None
-    if inner == 1:
-        return Layout(order, (outer, shape[axis])), True
-    return Layout(order, (outer, shape[axis], inner)), False
+    return math.prod(shape[i] for i in order[:place]), math.prod(shape[i] for i in order[place + 1 :])
 
 
-def samples_layout(x, axis):
-    """Return the layout for a norm within each sample, axis 0.
+def samples_order(shape, axis, order):
+    """Return the order of axes for a norm within each sample: the channels come last or right after the samples.
 
-    Its shape is (N * S, C) where nothing follows the channels in memory, else (N, C, inner).
+    `order` is that of `memory_order` with the samples first. With axes on both sides of the channels, these come
+    forward.
     """
-    samples, channels = x.shape[0], x.shape[axis]
-    layout, last = channels_layout(x, axis, first=True)
-    rest = math.prod(n for i, n in enumerate(x.shape) if i not in (0, axis))
-    order = layout.order or tuple(range(x.ndim))
-    if last:
-        return layout
-    if order[1] != axis:  # axes on both sides of the channels: bring these forward
-        order = (0, axis, *(i for i in range(1, x.ndim) if i != axis))
-    return Layout(None if order == tuple(range(x.ndim)) else order, (samples, channels, rest))
+    axes = order or tuple(range(len(shape)))
+    if axes[1] == axis or split_at(shape, axis, order)[1] == 1:
+        return order
+    moved = (0, axis, *(i for i in range(1, len(shape)) if i != axis))
+    return None if moved == tuple(range(len(shape))) else moved

@@ -47,7 +47,7 @@ def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=Fal
     >>> rms_norm(np.array([[3.0, -3.0, 3.0]])).round(5)
     array([[ 1., -1.,  1.]])
     """
-    y, _, _, rstd = _rows.normalize(x, gamma, None, axis, epsilon, out, False)
+    y, _, _, rstd = _rows.normalize(x, gamma, None, axis, epsilon, out, return_stats, False)
     return (y, rstd) if return_stats else y
 
 
@@ -138,7 +138,7 @@ def add_rms_norm(x, residual, gamma=None, *, axis=-1, epsilon=1e-6, out=None, su
     >>> y.round(5), s
     (array([[ 1., -1.]]), array([[ 3., -3.]]))
     """
-    y, s, _, rstd = _rows.normalize(x, gamma, None, axis, epsilon, out, False, residual, sum_out)
+    y, s, _, rstd = _rows.normalize(x, gamma, None, axis, epsilon, out, return_stats, False, residual, sum_out)
     return (y, s, rstd) if return_stats else (y, s)
 
 

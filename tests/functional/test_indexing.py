@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pytest
 
-from normkit.functional import _layouts
+from normkit.functional import _channels, _layouts
 from normkit.kernels.cpu import columns, moments, parallel, planes, rows
 
 HUGE = 2**31
@@ -65,8 +65,8 @@ def test_layouts_have_no_end():
     layout, kept, normalized = _layouts.rows_layout(shape, (1, 3))
     assert layout.shape == (2**40, 15) and kept == (2**20, 2**20) and normalized == (3, 5)
     x = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint16), shape, (0, 0, 0, 0))
-    assert math.prod(_layouts.channels_layout(x, 1)[0].shape) == math.prod(shape)
-    assert math.prod(_layouts.samples_layout(x, 3).shape) == math.prod(shape)
+    assert math.prod(_channels.batch_parts(x, 1).layout.shape) == math.prod(shape)
+    assert math.prod(_channels.sample_parts(x, 3, 5).layout.shape) == math.prod(shape)
 
 
 @numpy_math

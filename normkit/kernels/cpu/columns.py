@@ -4,20 +4,23 @@ One part is BatchNorm over the last axis; several are its ghost batches, or the 
 with the channels last. Rows are read several at a time and whole: tiles of columns are 3 to 6 times slower. A part is
 measured in blocks of rows that are merged in order (Chan, Golub, LeVeque 1979); of many parts (`*_many`) each is the
 work of one thread, and is normalized while it is still in the cache.
+
+What is done once a column costs as much as several rows. It is written as loops that the compiler vectorizes:
+without branches, and with one array written in each, as it compares every written address with every other one.
 """
 
 import numpy as np
 from numba import prange
 
 from normkit._jit import leaf
-from normkit.kernels.cpu.moments import in_range, unit_for
+from normkit.kernels.cpu.moments import in_range, unit_for, usual_range
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
 from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, write
 
 # Parts from which `*_many` is to be called
 MANY = 8
 # Rows summed in the type of the arithmetic before float64 takes over; rows whose mean is the first shift
-PIECE, SAMPLE = 64, 32
+PIECE, SAMPLE = 64, 16
 # Columns from which rows are written two at a time: the coefficients leave the first-level cache. With fewer, two
 # at a time take twice as long as one.
 WIDE = 2048
@@ -104,19 +107,22 @@ def sample_mean(x, unit, shift, sums):  # (S, C), two (C,), (2, C)
 def block_moments(x, start, stop, unit, shift, first, second, sums):  # (S, C), scalars, four (C,), (2, C)
     """Write of rows start to stop: mean deviation from shift, and sum of squared deviations.
 
-    Where shift turns out to be more than a standard deviation off the mean, another one takes its place.
+    Where shift turns out to be more than 1.7 standard deviations off the mean, another one takes its place: the
+    variance is what is left of the second moment, and rounded as that is.
     """
-    rows = stop - start
+    rows = np.float64(stop - start)
     _shifted_sums(x, start, stop, shift, unit, first, second, sums)
-    again = False
+    near = np.int64(0)
     for j in range(shift.size):
-        if not 2.0 * first[j] * first[j] <= second[j] * rows:
-            shift[j] = shift[j] + first[j] / rows
-            again = True
-    if again:  # the other columns' sums come out the same
-        _shifted_sums(x, start, stop, shift, unit, first, second, sums)
+        near += np.int64(4.0 * first[j] * first[j] <= 3.0 * second[j] * rows)
+    if near < shift.size:
+        for j in range(shift.size):
+            if not 4.0 * first[j] * first[j] <= 3.0 * second[j] * rows:
+                shift[j] = shift[j] + first[j] / rows
+        _shifted_sums(x, start, stop, shift, unit, first, second, sums)  # the other columns' come out the same
+    share = 1.0 / rows
     for j in range(shift.size):
-        first[j] /= rows
+        first[j] *= share
 
 
 @leaf
@@ -131,8 +137,9 @@ def merge_moments(rows, shift, first, second, high, low, var):  # scalar, three 
         s, f = shift[b], first[b]
         for j in range(columns):
             low[j] += n * ((np.float64(s[j]) - np.float64(base[j])) + f[j])
+    share = 1.0 / rows
     for j in range(columns):
-        low[j] /= rows
+        low[j] *= share
     for b in range(blocks):
         n = np.float64((b + 1) * rows // blocks - b * rows // blocks)
         s, f, q = shift[b], first[b], second[b]
@@ -141,8 +148,10 @@ def merge_moments(rows, shift, first, second, high, low, var):  # scalar, three 
             within = q[j] - n * f[j] * f[j]
             var[j] += (0.0 if within < 0.0 else within) + n * between * between
     for j in range(columns):
-        var[j] /= rows
+        var[j] *= share
+    for j in range(columns):
         high[j] = computed(base, np.float64(base[j]) + low[j])
+    for j in range(columns):
         low[j] += np.float64(base[j]) - high[j]
 
 
@@ -173,10 +182,11 @@ def _finish(x, groups, epsilon, shift, first, second, unit, high, low, var):
     if groups < high.size:
         merge_groups(groups, high, low, var, shift[0])
     again = False
-    for j in range(high.size):
-        if unit[j] == 1.0:  # else these are the second measurements
-            unit[j] = unit_for(shift[0], high[j], var[j], epsilon)
-            again |= unit[j] != 1.0
+    if not usual_range(shift[0], var, epsilon):
+        for j in range(high.size):
+            if unit[j] == 1.0:  # else these are the second measurements
+                unit[j] = unit_for(shift[0], high[j], var[j], epsilon)
+                again |= unit[j] != 1.0
     return again
 
 
@@ -212,17 +222,26 @@ def normalize_block(x, start, stop, unit, high, scale, offset, y, streamed):
 @leaf
 def _coefficients(epsilon, unit, high, low, var, gamma, beta, t_high, scale, offset, mean, rstd):
     # scalar, four (C,), five (C,) in the type of the arithmetic, two (G,)
-    """Write what `normalize_block` takes, and the statistics of each group."""
-    width = high.size // mean.size
-    for j in range(high.size):
-        r = 1.0 / np.sqrt(var[j] + epsilon * unit[j] * unit[j])
+    """Write what `normalize_block` takes, and the statistics of each group; low and var are overwritten."""
+    columns, width = high.size, high.size // mean.size
+    r = var
+    for j in range(columns):
+        r[j] = 1.0 / np.sqrt(var[j] + epsilon * unit[j] * unit[j])
+    for k in range(mean.size):
+        mean[k] = high[k * width] + low[k * width]
+    for k in range(mean.size):
+        if unit[k * width] != 1.0:
+            mean[k] /= unit[k * width]
+    for k in range(mean.size):
+        rstd[k] = r[k * width] * unit[k * width]
+    for j in range(columns):
         t_high[j] = high[j]
-        bounded = in_range(t_high, r)
-        scale[j] = bounded * gamma[j]
-        offset[j] = beta[j] - low[j] * bounded * gamma[j]
-        if j % width == 0:
-            mean[j // width] = high[j] + low[j] if unit[j] == 1.0 else (high[j] + low[j]) / unit[j]
-            rstd[j // width] = r * unit[j]
+    for j in range(columns):
+        r[j] = in_range(t_high, r[j])
+    for j in range(columns):
+        scale[j] = r[j] * gamma[j]
+    for j in range(columns):
+        offset[j] = beta[j] - low[j] * r[j] * gamma[j]
 
 
 @leaf(allocates=True)
@@ -244,18 +263,21 @@ def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd, streamed):
 
 
 def _normalize_many(x, gamma, beta, epsilon, y, mean, rstd):
-    # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V, G)
+    # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V * G,)
     parts = x.shape[0]
+    groups = mean.size // parts
     streamed = False
     if y is not None:
         streamed = streams(y[0], 2 * parts)
     for v in prange(parts):
-        _normalize_part(x[v], gamma, beta, epsilon, row_if(y, y, v), mean[v], rstd[v], streamed)
+        start, stop = v * groups, (v + 1) * groups
+        _normalize_part(x[v], gamma, beta, epsilon, row_if(y, y, v), mean[start:stop], rstd[start:stop], streamed)
 
 
 def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
-    # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V, G)
+    # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V * G,)
     parts, rows, columns = x.shape
+    groups = mean.size // parts
     blocks = block_count(rows, ROWS_PER_BLOCK)
     t, double = np.empty((4, columns), gamma.dtype), np.empty((3, columns))
     unit, high, low, var = t[0], double[0], double[1], double[2]
@@ -271,21 +293,23 @@ def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
                 shift[b] = t[1]
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
                 block_moments(x[v], start, stop, unit, shift[b], first[b], second[b], sums)
-            again = _finish(x[v], mean.shape[1], epsilon, shift, first, second, unit, high, low, var)
-        _coefficients(epsilon, unit, high, low, var, gamma, beta, t[1], t[2], t[3], mean[v], rstd[v])
+            again = _finish(x[v], groups, epsilon, shift, first, second, unit, high, low, var)
+        m, r = mean[v * groups : (v + 1) * groups], rstd[v * groups : (v + 1) * groups]
+        _coefficients(epsilon, unit, high, low, var, gamma, beta, t[1], t[2], t[3], m, r)
         if y is not None:
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
                 normalize_block(x[v], start, stop, unit, t[1], t[2], t[3], y[v], streams(y[v], 2))
 
 
-def _scale_and_shift(x, high, scale, offset, y):  # (S, C), three (C,), (S, C)
+def _scale_and_shift(x, high, scale, offset, y):  # (V, S, C), three (C,), (V, S, C)
     """Write y = (x - high) * scale + offset."""
-    rows = x.shape[0]
-    blocks = block_count(rows, ROWS_PER_BLOCK)
+    parts, rows, columns = x.shape
+    x, y = x.reshape((parts * rows, columns)), y.reshape((parts * rows, columns))
+    blocks = block_count(parts * rows, ROWS_PER_BLOCK)
     unit = np.ones_like(high)
     for b in prange(blocks):
-        start, stop = b * rows // blocks, (b + 1) * rows // blocks
+        start, stop = b * parts * rows // blocks, (b + 1) * parts * rows // blocks
         normalize_block(x, start, stop, unit, high, scale, offset, y, streams(y, 2))
 
 

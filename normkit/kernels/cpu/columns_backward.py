@@ -5,7 +5,6 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.columns import PIECE, ROWS_PER_BLOCK, WIDE
-from normkit.kernels.cpu.moments import pair
 from normkit.kernels.cpu.parallel import block_count, both, flush
 from normkit.kernels.cpu.simd import lanes, load, muladd, store, streams, write
 
@@ -94,68 +93,116 @@ def _sum_block(dy, x, start, stop, high, rstd, low, dgamma, dbeta):  # two (S, C
 
 
 @leaf
-def _statistics_of_columns(mean, rstd, high, t_rstd, low):  # two (G,), three (C,) in the type of the arithmetic
-    width = high.size // mean.size
-    for j in range(high.size):
-        m, r = mean[j // width], rstd[j // width]
-        h, rest = pair(high, m)
-        high[j], t_rstd[j], low[j] = h, r, -rest * r
+def _of_columns(of_groups, of_columns):  # (G,), (C,)
+    """Write to each column what its group has."""
+    width = of_columns.size // of_groups.size
+    if width == 1:
+        for j in range(of_columns.size):
+            of_columns[j] = of_groups[j]
+    else:
+        for k in range(of_groups.size):
+            of_columns[k * width : (k + 1) * width] = of_groups[k]
 
 
 @leaf
-def _gradient_coefficients(rows, gamma, mean, rstd, dgamma, dbeta, scale, minus_dot, offset):
-    # scalar, (C,), two (G,), two (C,) float64, three (C,) in the type of the arithmetic
+def _mean_over_groups(groups, sums, weights, count, means):  # scalar, two (C,), scalar, (C,)
+    """Write to each column the sum of weights * sums over the columns of its group, divided by count."""
+    width, share = sums.size // groups, 1.0 / count
+    if width == 1:
+        for j in range(sums.size):
+            means[j] = weights[j] * sums[j] * share
+        return
+    for k in range(groups):
+        total = 0.0
+        for j in range(k * width, (k + 1) * width):
+            total += weights[j] * sums[j]
+        means[k * width : (k + 1) * width] = total * share
+
+
+@leaf
+def _prepare(mean, rstd, high, t_rstd, low, columns_mean, columns_rstd):
+    # two (G,), three (C,) in the type of the arithmetic, two (C,) float64
+    """Write the statistics of each column, as `column_gradient_sums` takes them and in float64."""
+    _of_columns(mean, columns_mean)
+    _of_columns(rstd, columns_rstd)
+    for j in range(high.size):
+        high[j] = columns_mean[j]
+    for j in range(high.size):
+        t_rstd[j] = columns_rstd[j]
+    for j in range(high.size):
+        low[j] = (np.float64(high[j]) - columns_mean[j]) * columns_rstd[j]
+
+
+@leaf
+def _gradient_coefficients(rows, groups, gamma, mean, rstd, dgamma, dbeta, high, scale, minus_dot, offset, means):
+    # two scalars, (C,), four (C,) float64, four (C,) in the type of the arithmetic, (2, C) float64
     """Write what `gradient_block` takes: dx = rstd * (g - mean(g) - xhat * mean(g * xhat)), g = gamma * dy."""
-    width = gamma.size // mean.size
-    for k in range(mean.size):
-        total, dot = 0.0, 0.0
-        for j in range(k * width, (k + 1) * width):
-            total += gamma[j] * dbeta[j]
-            dot += gamma[j] * dgamma[j]
-        total /= rows * width
-        dot /= rows * width
-        r = rstd[k]
-        rest = pair(scale, mean[k])[1]
-        for j in range(k * width, (k + 1) * width):
-            scale[j] = gamma[j] * r
-            minus_dot[j] = -r * dot
-            offset[j] = r * (rest * r * dot - total)
+    count = np.float64(rows * (gamma.size // groups))
+    mean_g, dot = means[0], means[1]
+    _mean_over_groups(groups, dbeta, gamma, count, mean_g)
+    _mean_over_groups(groups, dgamma, gamma, count, dot)
+    for j in range(gamma.size):
+        scale[j] = gamma[j] * rstd[j]
+    for j in range(gamma.size):
+        minus_dot[j] = -rstd[j] * dot[j]
+    for j in range(gamma.size):
+        offset[j] = rstd[j] * ((mean[j] - high[j]) * rstd[j] * dot[j] - mean_g[j])
+
+
+@leaf
+def _add_parts(part_dgamma, part_dbeta, dgamma, dbeta):  # two (V, C) float64, two (C,)
+    """Add the sums of all parts to dgamma and dbeta, rounded once; the first of the parts is overwritten."""
+    for v in range(1, part_dgamma.shape[0]):
+        flush(part_dgamma[v], part_dgamma[0])
+        flush(part_dbeta[v], part_dbeta[0])
+    for j in range(dgamma.size):
+        dgamma[j] += part_dgamma[0, j]
+    for j in range(dbeta.size):
+        dbeta[j] += part_dbeta[0, j]
 
 
 def _gradient_many(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
-    # two (V, S, C), (C,), two (V, G), (V, S, C) or None, two (V, C) float64
+    # two (V, S, C), (C,), two (V * G,), (V, S, C) or None, two (C,)
     parts, rows, columns = x.shape
+    groups = mean.size // parts
+    sums = np.zeros((2, parts, columns))
     streamed = False
     if dx is not None:
         streamed = streams(dx[0], 3 * parts)
     for v in prange(parts):
-        t = np.empty((6, columns), gamma.dtype)
-        _statistics_of_columns(mean[v], rstd[v], t[0], t[1], t[2])
-        _sum_block(dy[v], x[v], 0, rows, t[0], t[1], t[2], dgamma[v], dbeta[v])
+        t, d = np.empty((6, columns), gamma.dtype), np.empty((4, columns))
+        _prepare(mean[v * groups : (v + 1) * groups], rstd[v * groups : (v + 1) * groups], t[0], t[1], t[2], d[0], d[1])
+        s, c = sums[0, v], sums[1, v]
+        _sum_block(dy[v], x[v], 0, rows, t[0], t[1], t[2], s, c)
         if dx is not None:
-            _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
+            _gradient_coefficients(rows, groups, gamma, d[0], d[1], s, c, t[0], t[3], t[4], t[5], d[2:])
             gradient_block(dy[v], x[v], 0, rows, t[0], t[1], t[3], t[4], t[5], dx[v], streamed)
+    _add_parts(sums[0], sums[1], dgamma, dbeta)
 
 
 def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
-    # two (V, S, C), (C,), two (V, G), (V, S, C) or None, two (V, C) float64
+    # two (V, S, C), (C,), two (V * G,), (V, S, C) or None, two (C,)
     parts, rows, columns = x.shape
+    groups = mean.size // parts
     blocks = block_count(rows, ROWS_PER_BLOCK)
-    t = np.empty((6, columns), gamma.dtype)
+    t, d = np.empty((6, columns), gamma.dtype), np.empty((4, columns))
+    sums = np.zeros((2, parts, columns))
     for v in range(parts):
-        _statistics_of_columns(mean[v], rstd[v], t[0], t[1], t[2])
+        _prepare(mean[v * groups : (v + 1) * groups], rstd[v * groups : (v + 1) * groups], t[0], t[1], t[2], d[0], d[1])
         part_dgamma, part_dbeta = np.zeros((blocks, columns)), np.zeros((blocks, columns))
         for b in prange(blocks):
             start, stop = b * rows // blocks, (b + 1) * rows // blocks
             _sum_block(dy[v], x[v], start, stop, t[0], t[1], t[2], part_dgamma[b], part_dbeta[b])
+        s, c = sums[0, v], sums[1, v]
         for b in range(blocks):
-            flush(part_dgamma[b], dgamma[v])
-            flush(part_dbeta[b], dbeta[v])
+            flush(part_dgamma[b], s)
+            flush(part_dbeta[b], c)
         if dx is not None:
-            _gradient_coefficients(rows, gamma, mean[v], rstd[v], dgamma[v], dbeta[v], t[3], t[4], t[5])
+            _gradient_coefficients(rows, groups, gamma, d[0], d[1], s, c, t[0], t[3], t[4], t[5], d[2:])
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
                 gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v], streams(dx[v], 3))
+    _add_parts(sums[0], sums[1], dgamma, dbeta)
 
 
 gradient = both(_gradient)

@@ -14,14 +14,29 @@ from normkit.kernels.cpu.simd import computed, keep_first, lanes, load, muladd, 
 PIECE = 4096
 
 
+# Variances from and to which a row is measured in units of 1, in the wide and in the narrow arithmetic
+_USUAL = ((1e-290, 1e300), (1e-30, 1e34))
+
+
+@leaf
+def usual_range(x, var, epsilon):  # row of the data, (n,), scalar
+    """Return whether `unit_for` is 1 for all of these variances, without asking it one by one."""
+    smallest, largest = _USUAL[0] if lanes(x) == 8 else _USUAL[1]
+    usual = np.int64(0)
+    for j in range(var.size):
+        usual += np.int64((var[j] < largest) & (var[j] + epsilon >= smallest))
+    return usual == var.size
+
+
 @leaf
 def unit_for(x, high, var, epsilon):  # row, float64 scalars
     """Return the unit in which a row of this mean and variance, measured in units of 1, is in range."""
     wide = lanes(x) == 8
     unit = 2.0**560 if wide else 2.0**80
-    if not var < (1e300 if wide else 1e34):  # NaN too: an infinite square may have met another
+    smallest, largest = _USUAL[0] if wide else _USUAL[1]
+    if not var < largest:  # NaN too: an infinite square may have met another
         return 1.0 / unit
-    small = var + epsilon < (1e-290 if wide else 1e-30) and abs(high) * unit < (1e300 if wide else 1e34)
+    small = var + epsilon < smallest and abs(high) * unit < (1e300 if wide else 1e34)
     return unit if small else 1.0
 
 

@@ -180,6 +180,18 @@ def _sums_of_plane(dy, x, p, mean, rstd, dgamma, dbeta):
     dgamma[p], dbeta[p] = plane_gradient_sums(dy[p], x[p], high, rstd, -low * rstd)
 
 
+@leaf(allocates=True)
+def _add_samples(of_planes, of_channels):  # (P,) float64, (C,)
+    """Add to each channel the sum over its planes, rounded once."""
+    channels = of_channels.size
+    totals = np.zeros(channels)
+    for first in range(0, of_planes.size, channels):
+        for c in range(channels):
+            totals[c] += of_planes[first + c]
+    for c in range(channels):
+        of_channels[c] += totals[c]
+
+
 @leaf
 def _set_means(k, count, stride, inner, gamma, dgamma, dbeta):
     """Return mean(g) and mean(g * xhat) over the set, g = gamma * dy."""
@@ -202,32 +214,35 @@ def _gradient_of_plane(dy, x, p, mean, rstd, gamma, mean_g, mean_g_xhat, dx, str
 
 
 def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
-    # two (P, I), scalars, (C,), two (sets,), (P, I) or None, two (P,)
+    # two (P, I), scalars, (C,), two (sets,), (P, I) or None, two (C,)
     sets, planes, inner = mean.size, x.shape[0], x.shape[1]
+    dots, sums = np.empty(planes), np.empty(planes)  # dgamma and dbeta of each plane
     streamed = False
     if dx is not None:
         streamed = streams(dx, 3)
     if sets >= MANY:
         for k in prange(sets):
             for r in range(count):
-                _sums_of_plane(dy, x, plane_of(k, r, count, stride), mean[k], rstd[k], dgamma, dbeta)
+                _sums_of_plane(dy, x, plane_of(k, r, count, stride), mean[k], rstd[k], dots, sums)
             if dx is not None:
-                g, dot = _set_means(k, count, stride, inner, gamma, dgamma, dbeta)
+                g, dot = _set_means(k, count, stride, inner, gamma, dots, sums)
                 for r in range(count):
                     p = plane_of(k, r, count, stride)
                     _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, g, dot, dx, streamed)
-        return
-    for j in prange(planes):
-        k = j // count
-        _sums_of_plane(dy, x, plane_of(k, j % count, count, stride), mean[k], rstd[k], dgamma, dbeta)
-    if dx is not None:
-        means = np.empty((sets, 2))
-        for k in range(sets):
-            means[k, 0], means[k, 1] = _set_means(k, count, stride, inner, gamma, dgamma, dbeta)
+    else:
         for j in prange(planes):
             k = j // count
-            p = plane_of(k, j % count, count, stride)
-            _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, means[k, 0], means[k, 1], dx, streamed)
+            _sums_of_plane(dy, x, plane_of(k, j % count, count, stride), mean[k], rstd[k], dots, sums)
+        if dx is not None:
+            means = np.empty((sets, 2))
+            for k in range(sets):
+                means[k, 0], means[k, 1] = _set_means(k, count, stride, inner, gamma, dots, sums)
+            for j in prange(planes):
+                k = j // count
+                p = plane_of(k, j % count, count, stride)
+                _gradient_of_plane(dy, x, p, mean[k], rstd[k], gamma, means[k, 0], means[k, 1], dx, streamed)
+    _add_samples(dots, dgamma)
+    _add_samples(sums, dbeta)
 
 
 normalize = both(_normalize)
