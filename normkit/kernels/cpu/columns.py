@@ -20,12 +20,12 @@ from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store
 # Parts from which `*_many` is to be called
 MANY = 8
 # Rows summed in the type of the arithmetic before float64 takes over; rows whose mean is the first shift
-PIECE, SAMPLE = 64, 16
+PIECE, SAMPLE = 128, 16
 # Columns from which rows are written two at a time: the coefficients leave the first-level cache. With fewer, two
 # at a time take twice as long as one.
 WIDE = 2048
 # Fewer make the merge of the blocks cost more than their sums
-ROWS_PER_BLOCK = 64
+ROWS_PER_BLOCK = 128
 
 
 @leaf(inline=True, ordered=True)

@@ -20,7 +20,7 @@ GROUP = 8
 WIDE = 2048
 # Rows and columns whose gradients are summed in the type of the arithmetic before float64 takes over
 FLUSH, COLUMNS = 32, 1024
-# Length up to which a block of the backward has at least FLUSH rows: to add up one more block costs as much as
+# Length up to which a block of the backward has at least twice as many rows: to add up one more block costs as much as
 # several rows. Longer rows are work enough for every thread without being many.
 LONG = 8192
 
@@ -230,7 +230,7 @@ def gradient_block(dy, ds, x, start, stop, gamma, mean, rstd, dx, sums, dgamma, 
 def _normalize_backward(dy, ds, x, gamma, mean, rstd, dx, dgamma, dbeta):
     # (M, N), (M, N) or None, (M, N), (N,), (M,) or None, (M,), (M, N), (N,), (N,) or None
     rows, n = x.shape
-    blocks = block_count(rows, FLUSH if n <= LONG else GROUP)
+    blocks = block_count(rows, 2 * FLUSH if n <= LONG else GROUP)
     part_dgamma = np.zeros((blocks, n))
     part_dbeta = np.zeros((1 if dbeta is None else blocks, n))
     streamed = streams(dx, 3)
