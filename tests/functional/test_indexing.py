@@ -87,7 +87,7 @@ def test_the_end_of_a_row(dtype):
 @numpy_math
 def normalize_rows(x, gamma, beta, start, stop, y):
     for i in range(start, stop):
-        rows.normalize_row(x[i], 0.0, 0.0, 2.0, 1.0, gamma, beta, y[i], False)
+        rows.normalize_row(x[i], 0.0, 0.0, 2.0, 1.0, gamma, beta, y[i], -1)
 
 
 def test_the_last_rows():
@@ -101,7 +101,7 @@ def test_the_last_rows():
 
 @numpy_math
 def normalize_columns(x, start, stop, unit, high, scale, offset, y):
-    columns.normalize_block(x, start, stop, unit, high, scale, offset, y, False)
+    columns.normalize_block(x, start, stop, unit, high, scale, offset, y, -1)
 
 
 @numpy_math

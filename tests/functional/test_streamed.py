@@ -20,7 +20,7 @@ def both_ways(function, x, offset):
     return whole, np.concatenate([function(x[:half], None), function(x[half:], None)])
 
 
-@pytest.mark.parametrize("columns", [4096, 4100])  # rows that begin on 64 and on 16 bytes
+@pytest.mark.parametrize("columns", [4096, 4100])  # rows that all begin at the same place of a line, and that do not
 @pytest.mark.parametrize("dtype", [np.float32, BFLOAT16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("offset", [0, 16, 4])
 def test_large_outputs(columns, dtype, offset):
@@ -41,7 +41,7 @@ def test_large_outputs(columns, dtype, offset):
 
 @pytest.mark.parametrize("columns", [4096, 1000])
 def test_large_gradients(columns):
-    """Where out begins on 4 bytes nothing is streamed, and the bits are the same."""
+    """Wherever in a line rows begin, the bits are the same."""
     x = np.random.default_rng(0).normal(size=(simd.STREAMED // columns // 4 + 9, columns)).astype(np.float32)
     _, mean, rstd = batch_norm(x, return_stats=True)
     found = []

@@ -15,7 +15,7 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import in_range, unit_for, usual_range
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
-from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, write
+from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, stream_from, write
 
 # Parts from which `*_many` is to be called
 MANY = 8
@@ -199,13 +199,15 @@ def _normalize_at(j, n, x, i, rows, unit, high, scale, offset, y, streamed):
 
 @leaf
 def normalize_block(x, start, stop, unit, high, scale, offset, y, streamed):
-    # (S, C), scalars, four (C,), (S, C), bool
+    # (S, C), scalars, four (C,), (S, C), scalar
     """Write y = (unit * x - high) * scale + offset on rows start to stop."""
     w, n = lanes(x[0]), x.shape[1]
     i = start
     while i < stop:
         two = n >= WIDE and i + 2 <= stop
-        j = 0
+        j = max(streamed, 0)
+        if j > 0:
+            _normalize_at(0, j, x, i, 2 if two else 1, unit, high, scale, offset, y, -1)
         if two:
             while j + w <= n:
                 _normalize_at(j, w, x, i, 2, unit, high, scale, offset, y, streamed)
@@ -215,7 +217,7 @@ def normalize_block(x, start, stop, unit, high, scale, offset, y, streamed):
                 _normalize_at(j, w, x, i, 1, unit, high, scale, offset, y, streamed)
                 j += w
         if j < n:
-            _normalize_at(j, n - j, x, i, 2 if two else 1, unit, high, scale, offset, y, False)
+            _normalize_at(j, n - j, x, i, 2 if two else 1, unit, high, scale, offset, y, -1)
         i += 2 if two else 1
 
 
@@ -246,7 +248,7 @@ def _coefficients(epsilon, unit, high, low, var, gamma, beta, t_high, scale, off
 
 @leaf(allocates=True)
 def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd, streamed):
-    # (S, C), two (C,), scalar, (S, C) or None, two (G,), bool
+    # (S, C), two (C,), scalar, (S, C) or None, two (G,), scalar
     rows, columns = x.shape
     t, double = np.empty((6, columns), gamma.dtype), np.empty((5, columns))
     sums, unit, shift = t[:2], t[2], t[3:4]
@@ -266,9 +268,9 @@ def _normalize_many(x, gamma, beta, epsilon, y, mean, rstd):
     # (V, S, C), two (C,), scalar, (V, S, C) or None, two (V * G,)
     parts = x.shape[0]
     groups = mean.size // parts
-    streamed = False
+    streamed = -1
     if y is not None:
-        streamed = streams(y[0], 2 * parts)
+        streamed = stream_from(y[0], 2 * parts)
     for v in prange(parts):
         start, stop = v * groups, (v + 1) * groups
         _normalize_part(x[v], gamma, beta, epsilon, row_if(y, y, v), mean[start:stop], rstd[start:stop], streamed)
@@ -299,7 +301,7 @@ def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
         if y is not None:
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
-                normalize_block(x[v], start, stop, unit, t[1], t[2], t[3], y[v], streams(y[v], 2))
+                normalize_block(x[v], start, stop, unit, t[1], t[2], t[3], y[v], stream_from(y[v], 2))
 
 
 def _scale_and_shift(x, high, scale, offset, y):  # (V, S, C), three (C,), (V, S, C)
@@ -310,7 +312,7 @@ def _scale_and_shift(x, high, scale, offset, y):  # (V, S, C), three (C,), (V, S
     unit = np.ones_like(high)
     for b in prange(blocks):
         start, stop = b * parts * rows // blocks, (b + 1) * parts * rows // blocks
-        normalize_block(x, start, stop, unit, high, scale, offset, y, streams(y, 2))
+        normalize_block(x, start, stop, unit, high, scale, offset, y, stream_from(y, 2))
 
 
 normalize = both(_normalize)

@@ -6,7 +6,7 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.columns import PIECE, ROWS_PER_BLOCK, WIDE
 from normkit.kernels.cpu.parallel import block_count, both, flush
-from normkit.kernels.cpu.simd import lanes, load, muladd, store, streams, write
+from normkit.kernels.cpu.simd import lanes, load, muladd, store, stream_from, write
 
 
 @leaf(inline=True, ordered=True)
@@ -63,13 +63,15 @@ def _gradient_at(j, n, dy, x, i, rows, high, rstd, scale, minus_dot, offset, dx,
 
 @leaf
 def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx, streamed):
-    # two (S, C), scalars, five (C,), (S, C), bool
+    # two (S, C), scalars, five (C,), (S, C), scalar
     """Write dx = dy * scale + offset + (x - high) * rstd * minus_dot on rows start to stop."""
     w, n = lanes(x[0]), x.shape[1]
     i = start
     while i < stop:
         two = n >= WIDE and i + 2 <= stop
-        j = 0
+        j = max(streamed, 0)
+        if j > 0:
+            _gradient_at(0, j, dy, x, i, 2 if two else 1, high, rstd, scale, minus_dot, offset, dx, -1)
         if two:
             while j + w <= n:
                 _gradient_at(j, w, dy, x, i, 2, high, rstd, scale, minus_dot, offset, dx, streamed)
@@ -79,7 +81,7 @@ def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx,
                 _gradient_at(j, w, dy, x, i, 1, high, rstd, scale, minus_dot, offset, dx, streamed)
                 j += w
         if j < n:
-            _gradient_at(j, n - j, dy, x, i, 2 if two else 1, high, rstd, scale, minus_dot, offset, dx, False)
+            _gradient_at(j, n - j, dy, x, i, 2 if two else 1, high, rstd, scale, minus_dot, offset, dx, -1)
         i += 2 if two else 1
 
 
@@ -166,9 +168,9 @@ def _gradient_many(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
     parts, rows, columns = x.shape
     groups = mean.size // parts
     sums = np.zeros((2, parts, columns))
-    streamed = False
+    streamed = -1
     if dx is not None:
-        streamed = streams(dx[0], 3 * parts)
+        streamed = stream_from(dx[0], 3 * parts)
     for v in prange(parts):
         t, d = np.empty((6, columns), gamma.dtype), np.empty((4, columns))
         _prepare(mean[v * groups : (v + 1) * groups], rstd[v * groups : (v + 1) * groups], t[0], t[1], t[2], d[0], d[1])
@@ -201,7 +203,7 @@ def _gradient(dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
             _gradient_coefficients(rows, groups, gamma, d[0], d[1], s, c, t[0], t[3], t[4], t[5], d[2:])
             for b in prange(blocks):
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
-                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v], streams(dx[v], 3))
+                gradient_block(dy[v], x[v], start, stop, t[0], t[1], t[3], t[4], t[5], dx[v], stream_from(dx[v], 3))
     _add_parts(sums[0], sums[1], dgamma, dbeta)
 
 

@@ -12,7 +12,7 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import PIECE, in_range, pair, row_moments, unit_for
 from normkit.kernels.cpu.parallel import both
-from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, streams, total, write
+from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, stream_from, total, write
 
 # Sets from which each is the work of one thread
 MANY = 16
@@ -25,11 +25,13 @@ def plane_of(k, r, count, stride):
 
 
 @leaf
-def scale_and_shift_plane(x, unit, high, scale, offset, y, streamed):  # row, scalars, row, bool
+def scale_and_shift_plane(x, unit, high, scale, offset, y, streamed):  # row, scalars, row, scalar
     """Write y = (unit * x - high) * scale + offset."""
     w, n = lanes(x), x.size
     u, h, s, o = splat(x, unit), splat(x, -high), splat(x, scale), splat(x, offset)
-    i = 0
+    i = max(streamed, 0)
+    if i > 0:
+        store(y, 0, muladd(muladd(load(x, 0, i), u, h), s, o), i)
     while i + w <= n:
         write(y, i, muladd(muladd(load(x, i, w), u, h), s, o), w, streamed)
         i += w
@@ -78,9 +80,9 @@ def _normalize_plane(x, p, high, low, rstd, unit, gamma, beta, y, streamed):
 def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
     # (P, I), scalars, two (C,), scalar, (P, I) or None, two (sets,)
     sets, planes = mean.size, x.shape[0]
-    streamed = False
+    streamed = -1
     if y is not None:
-        streamed = streams(y, 2)
+        streamed = stream_from(y, 2)
     if sets >= MANY:
         for k in prange(sets):
             measured = np.empty((3, count))
@@ -115,7 +117,7 @@ def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
 
 def _scale_and_shift(x, high, scale, offset, y):  # (P, I), three (C,), (P, I)
     """Write y = (x - high) * scale + offset."""
-    streamed = streams(y, 2)
+    streamed = stream_from(y, 2)
     for p in prange(x.shape[0]):
         c = p % high.size
         scale_and_shift_plane(x[p], 1.0, high[c], scale[c], offset[c], y[p], streamed)
@@ -161,12 +163,14 @@ def _gradient_at(i, n, dy, x, minus_high, rstd, scale, minus_dot, offset):
 
 
 @leaf
-def plane_gradient(dy, x, high, rstd, scale, minus_dot, offset, dx, streamed):  # two rows, scalars, row, bool
+def plane_gradient(dy, x, high, rstd, scale, minus_dot, offset, dx, streamed):  # two rows, scalars, row, scalar
     """Write dx = dy * scale + offset + (x - high) * rstd * minus_dot."""
     w, n = lanes(x), x.size
     h, r, s = splat(x, -high), splat(x, rstd), splat(x, scale)
     d, o = splat(x, minus_dot), splat(x, offset)
-    i = 0
+    i = max(streamed, 0)
+    if i > 0:
+        store(dx, 0, _gradient_at(0, i, dy, x, h, r, s, d, o), i)
     while i + w <= n:
         write(dx, i, _gradient_at(i, w, dy, x, h, r, s, d, o), w, streamed)
         i += w
@@ -217,9 +221,9 @@ def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
     # two (P, I), scalars, (C,), two (sets,), (P, I) or None, two (C,)
     sets, planes, inner = mean.size, x.shape[0], x.shape[1]
     dots, sums = np.empty(planes), np.empty(planes)  # dgamma and dbeta of each plane
-    streamed = False
+    streamed = -1
     if dx is not None:
-        streamed = streams(dx, 3)
+        streamed = stream_from(dx, 3)
     if sets >= MANY:
         for k in prange(sets):
             for r in range(count):

@@ -11,7 +11,7 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import in_range, pair, rows_mean_squares, rows_statistics
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
-from normkit.kernels.cpu.simd import lanes, load, muladd, splat, store, streams, total, write
+from normkit.kernels.cpu.simd import lanes, load, muladd, splat, store, stream_from, total, write
 
 # Rows whose statistics are computed side by side, and the least that make a block
 GROUP = 8
@@ -44,13 +44,15 @@ def _normalized_at(i, n, x, times, minus_high, scale, minus_low, gamma, beta):
 
 
 @leaf
-def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed):  # row, scalars, row, row or None, row, bool
+def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed):  # row, scalars, row, row or None, row, scalar
     """Write y = gamma * xhat + beta, xhat = (unit * x - high) * rstd - low * rstd."""
     w, n = lanes(x), x.size
     rstd = in_range(x, rstd)
     times, minus_high = splat(x, unit), splat(x, -high)
     scale, minus_low = splat(x, rstd), splat(x, -low * rstd)
-    i = 0
+    i = max(streamed, 0)
+    if i > 0:
+        store(y, 0, _normalized_at(0, i, x, times, minus_high, scale, minus_low, gamma, beta), i)
     while i + w <= n:
         write(y, i, _normalized_at(i, w, x, times, minus_high, scale, minus_low, gamma, beta), w, streamed)
         i += w
@@ -60,7 +62,7 @@ def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed):  # row, s
 
 @leaf
 def normalize_block(x, residual, s, start, stop, gamma, beta, epsilon, y, mean, rstd, streamed, scratch):
-    # (M, N), two (M, N) or None, scalars, (N,), (N,) or None, scalar, (M, N), (M,) or None, (M,), bool, (4, GROUP)
+    # (M, N), two (M, N) or None, scalars, (N,), (N,) or None, scalar, (M, N), (M,) or None, (M,), scalar, (4, GROUP)
     """Normalize rows start to stop, GROUP at a time."""
     high, low, r, unit = scratch[0], scratch[1], scratch[2], scratch[3]
     for i0 in range(start, stop, GROUP):
@@ -86,7 +88,7 @@ def _normalize(x, residual, s, gamma, beta, epsilon, y, mean, rstd):
     # (M, N), two (M, N) or None, (N,), (N,) or None, scalar, (M, N), (M,) or None, (M,)
     rows = x.shape[0]
     blocks = block_count(rows, GROUP)
-    streamed = streams(y, 2)
+    streamed = stream_from(y, 2)
     for b in prange(blocks):
         scratch = np.zeros((4, GROUP))
         start, stop = b * rows // blocks, (b + 1) * rows // blocks
@@ -179,12 +181,14 @@ def _gradient_at(i, n, dy, ds, k, x, minus_high, scale, minus_low, gamma, minus_
 
 @leaf
 def row_gradient(dy, ds, k, x, high, low, rstd, gamma, mean_g, mean_g_xhat, dx, streamed):
-    # row, (M, N) or None, scalar, row, scalars, row, scalars, row, bool
+    # row, (M, N) or None, scalar, row, scalars, row, scalars, row, scalar
     """Write dx = rstd * (g - mean_g - xhat * mean_g_xhat) + ds, g = gamma * dy."""
     w, n = lanes(x), x.size
     minus_high, scale, minus_low = splat(x, -high), splat(x, rstd), splat(x, -low * rstd)
     minus_g, minus_dot = splat(x, -mean_g), splat(x, -mean_g_xhat)
-    i = 0
+    i = max(streamed, 0)
+    if i > 0:
+        store(dx, 0, _gradient_at(0, i, dy, ds, k, x, minus_high, scale, minus_low, gamma, minus_g, minus_dot), i)
     while i + w <= n:
         d = _gradient_at(i, w, dy, ds, k, x, minus_high, scale, minus_low, gamma, minus_g, minus_dot)
         write(dx, i, d, w, streamed)
@@ -196,7 +200,7 @@ def row_gradient(dy, ds, k, x, high, low, rstd, gamma, mean_g, mean_g_xhat, dx, 
 
 @leaf
 def gradient_block(dy, ds, x, start, stop, gamma, mean, rstd, dx, sums, dgamma, dbeta, streamed, scratch):
-    # (M, N), (M, N) or None, (M, N), scalars, (N,), (M,) or None, (M,), (M, N), (2, N), (N,), (N,) or None, bool,
+    # (M, N), (M, N) or None, (M, N), scalars, (N,), (M,) or None, (M,), (M, N), (2, N), (N,), (N,) or None, scalar,
     # (5, GROUP)
     """Write dx of rows start to stop, some at a time, and add to dgamma and dbeta, float64, by way of sums."""
     high, low, r, g, dot = scratch[0], scratch[1], scratch[2], scratch[3], scratch[4]
@@ -233,7 +237,7 @@ def _normalize_backward(dy, ds, x, gamma, mean, rstd, dx, dgamma, dbeta):
     blocks = block_count(rows, 2 * FLUSH if n <= LONG else GROUP)
     part_dgamma = np.zeros((blocks, n))
     part_dbeta = np.zeros((1 if dbeta is None else blocks, n))
-    streamed = streams(dx, 3)
+    streamed = stream_from(dx, 3)
     for b in prange(blocks):
         sums, scratch = np.zeros((2, n), gamma.dtype), np.zeros((5, GROUP))
         start, stop = b * rows // blocks, (b + 1) * rows // blocks

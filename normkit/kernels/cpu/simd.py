@@ -282,7 +282,7 @@ def store(context: Any, array: Any, index: Any, vector: Any, n: Any) -> Any:
 
 @intrinsic
 def stream(context: Any, array: Any, index: Any, vector: Any) -> Any:
-    """Write a whole vector past the caches to the elements that begin at index; see `streams`.
+    """Write a whole vector past the caches to the elements that begin at index, aligned to its size; see `stream_from`.
 
     Nobody reads it before the end of the parallel region, whose barrier is a locked instruction: that drains it.
     """
@@ -290,7 +290,8 @@ def stream(context: Any, array: Any, index: Any, vector: Any) -> Any:
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         pointer = _pointer(context, builder, array, args[0], args[1], _stored_type(array, kind.lanes))
-        instruction = builder.store(_round(context, builder, array, args[2], kind.lanes), pointer, align=16)
+        value = _round(context, builder, array, args[2], kind.lanes)
+        instruction = builder.store(value, pointer, align=kind.lanes * array.dtype.bitwidth // 8)
         instruction.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)]))
         return context.get_dummy_value()
 
@@ -314,16 +315,22 @@ STREAMED = 30 << 20
 
 
 @leaf
-def streams(output, arrays):  # (M, N), scalar
-    """Return whether an output is to be streamed, one of so many arrays: they are large, its rows begin on 16 bytes."""
-    whole_lines = address(output) % 16 == 0 and output.shape[1] * output.itemsize % 16 == 0
-    return whole_lines and output.nbytes * arrays > STREAMED
+def stream_from(output, arrays):  # (M, N), scalar
+    """Return from which element of each row on an output is streamed, one of so many arrays; -1 for not at all.
+
+    It is where they are large. Before the element, a row is not aligned to a vector; all rows are alike.
+    """
+    size = lanes(output[0]) * output.itemsize
+    misaligned = address(output) % size
+    if output.nbytes * arrays <= STREAMED or output.shape[1] * output.itemsize % size or misaligned % output.itemsize:
+        return -1
+    return (size - misaligned) % size // output.itemsize
 
 
 @leaf(inline=True, ordered=True)
 def write(array, index, vector, n, streamed):
-    """Write the vector's first n lanes; past the caches if `streamed`, which takes whole vectors."""
-    if streamed:
+    """Write the vector's first n lanes; past the caches if `streamed` >= 0, which takes whole vectors."""
+    if streamed >= 0:
         stream(array, index, vector)
     else:
         store(array, index, vector, n)
