@@ -48,7 +48,8 @@ def in_range(x, rstd):  # row, float64
 
 
 @leaf(inline=True, ordered=True)
-def _deviation(x, i, n, times, minus):
+def deviation(x, i, n, times, minus):
+    """Return times * x + minus of the n elements that begin at i."""
     return muladd(load(x, i, n), times, minus)
 
 
@@ -61,13 +62,13 @@ def deviation_sums(x, start, stop, shift, unit):  # row, scalars
     f1, f2, f3, s0, s1, s2, s3 = f0, f0, f0, f0, f0, f0, f0
     i = start
     while i + 4 * w <= stop:
-        a, b = _deviation(x, i, w, times, minus), _deviation(x, i + w, w, times, minus)
-        c, d = _deviation(x, i + 2 * w, w, times, minus), _deviation(x, i + 3 * w, w, times, minus)
+        a, b = deviation(x, i, w, times, minus), deviation(x, i + w, w, times, minus)
+        c, d = deviation(x, i + 2 * w, w, times, minus), deviation(x, i + 3 * w, w, times, minus)
         f0, f1, f2, f3 = f0 + a, f1 + b, f2 + c, f3 + d
         s0, s1, s2, s3 = muladd(a, a, s0), muladd(b, b, s1), muladd(c, c, s2), muladd(d, d, s3)
         i += 4 * w
     while i < stop:
-        a = keep_first(_deviation(x, i, min(w, stop - i), times, minus), stop - i)
+        a = keep_first(deviation(x, i, min(w, stop - i), times, minus), stop - i)
         f0, s0 = f0 + a, muladd(a, a, s0)
         i += w
     return np.float64(total((f0 + f1) + (f2 + f3))), np.float64(total((s0 + s1) + (s2 + s3)))
@@ -95,20 +96,32 @@ def rough_mean(x, unit):  # row, scalar
 
 
 @leaf
+def is_near(first, second):
+    """Return whether a shift was within a standard deviation of the mean, from the means of d and d * d around it."""
+    return 2.0 * first * first <= second
+
+
+@leaf
+def from_sums(x, shift, first, second):  # row, scalars
+    """Return high, low and biased variance from the means of d and d * d; high has the precision of the arithmetic."""
+    var = second - first * first
+    high = np.float64(computed(x, shift + first))
+    return high, (shift - high) + first, 0.0 if var < 0.0 else var
+
+
+@leaf
 def finish_moments(x, unit, shift, first, second):  # row, scalars
-    """Return high, low and biased variance from the sums around a shift; high has the precision of the arithmetic.
+    """Return high, low and biased variance from the sums around a shift.
 
     Sums around another shift replace them where this one was more than a standard deviation off the mean.
     """
     n = x.size
     first, second = first / n, second / n
-    if not 2.0 * first * first <= second:
+    if not is_near(first, second):
         shift = np.float64(computed(x, shift + first))
         first, second = row_sums(x, shift, unit)
         first, second = first / n, second / n
-    var = second - first * first
-    high = np.float64(computed(x, shift + first))
-    return high, (shift - high) + first, 0.0 if var < 0.0 else var
+    return from_sums(x, shift, first, second)
 
 
 @leaf

@@ -10,9 +10,19 @@ import numpy as np
 from numba import prange
 
 from normkit._jit import leaf
-from normkit.kernels.cpu.moments import PIECE, in_range, pair, row_moments, unit_for
+from normkit.kernels.cpu.moments import (
+    PIECE,
+    deviation,
+    from_sums,
+    in_range,
+    is_near,
+    pair,
+    rough_mean,
+    row_moments,
+    unit_for,
+)
 from normkit.kernels.cpu.parallel import both
-from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, stream_from, total, write
+from normkit.kernels.cpu.simd import computed, keep_first, lanes, load, muladd, splat, store, stream_from, total, write
 
 # Sets from which each is the work of one thread
 MANY = 16
@@ -55,6 +65,53 @@ def merge_planes(high, low, var, like):  # three (count,), row of the data
 
 
 @leaf
+def planes_sums(x, p, count, stride, shift, unit):  # (P, I), scalars
+    """Return sum(d) and sum(d * d) over planes p, p + stride, ..., d = unit * x - shift.
+
+    The lanes are added up once in PIECE elements, not once a plane: of small planes that would be most of the time.
+    """
+    like, n = x[0], x.shape[1]
+    w = lanes(like)
+    times, minus, zero = splat(like, unit), splat(like, -shift), splat(like, 0.0)
+    f0, f1, f2, f3, s0, s1, s2, s3 = zero, zero, zero, zero, zero, zero, zero, zero
+    first, second, pending = 0.0, 0.0, 0
+    for r in range(count):
+        row = x[p + r * stride]
+        for start in range(0, n, PIECE):
+            stop = min(start + PIECE, n)
+            i = start
+            while i + 4 * w <= stop:
+                a, b = deviation(row, i, w, times, minus), deviation(row, i + w, w, times, minus)
+                c, d = deviation(row, i + 2 * w, w, times, minus), deviation(row, i + 3 * w, w, times, minus)
+                f0, f1, f2, f3 = f0 + a, f1 + b, f2 + c, f3 + d
+                s0, s1, s2, s3 = muladd(a, a, s0), muladd(b, b, s1), muladd(c, c, s2), muladd(d, d, s3)
+                i += 4 * w
+            while i < stop:
+                a = keep_first(deviation(row, i, min(w, stop - i), times, minus), stop - i)
+                f0, s0 = f0 + a, muladd(a, a, s0)
+                i += w
+            pending += stop - start
+            if pending >= PIECE or r == count - 1:
+                first += np.float64(total((f0 + f1) + (f2 + f3)))
+                second += np.float64(total((s0 + s1) + (s2 + s3)))
+                f0, f1, f2, f3, s0, s1, s2, s3 = zero, zero, zero, zero, zero, zero, zero, zero
+                pending = 0
+    return first, second
+
+
+@leaf
+def planes_moments(x, p, count, stride, unit):  # (P, I), scalars
+    """Return high, low and biased variance over planes p, p + stride, ... of unit * x, float64."""
+    like, n = x[p], count * x.shape[1]
+    shift = rough_mean(like, unit)
+    first, second = planes_sums(x, p, count, stride, shift, unit)
+    if not is_near(first / n, second / n):
+        shift = np.float64(computed(like, shift + first / n))
+        first, second = planes_sums(x, p, count, stride, shift, unit)
+    return from_sums(like, shift, first / n, second / n)
+
+
+@leaf
 def _set_statistics(x, k, count, stride, epsilon, measured):
     # (P, I), scalars, (3, count): the moments of the planes in units of 1
     """Return high, low, rstd and unit of a set; the first three belong to unit * x."""
@@ -84,12 +141,15 @@ def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
     if y is not None:
         streamed = stream_from(y, 2)
     if sets >= MANY:
+        # planes that follow each other are one row
+        measured, pieces = (x.reshape((sets, count * x.shape[1])), 1) if stride == 1 else (x, count)
         for k in prange(sets):
-            measured = np.empty((3, count))
-            for r in range(count):
-                p = plane_of(k, r, count, stride)
-                measured[0, r], measured[1, r], measured[2, r] = row_moments(x[p], 1.0)
-            high, low, r_, unit = _set_statistics(x, k, count, stride, epsilon, measured)
+            p = plane_of(k, 0, pieces, stride)
+            high, low, var = planes_moments(measured, p, pieces, stride, 1.0)
+            unit = unit_for(x[0], high, var, epsilon)
+            if unit != 1.0:
+                high, low, var = planes_moments(measured, p, pieces, stride, unit)
+            r_ = 1.0 / np.sqrt(var + epsilon * unit * unit)
             mean[k] = high + low if unit == 1.0 else (high + low) / unit
             rstd[k] = r_ * unit
             if y is not None:
@@ -130,29 +190,33 @@ def _sums_at(i, n, dy, x, minus_high, scale, low, sum_dy, dot):
 
 
 @leaf
-def plane_gradient_sums(dy, x, high, rstd, low):  # two rows, scalars
-    """Return sum(dy * xhat) and sum(dy), xhat = (x - high) * rstd + low."""
-    w, n = lanes(x), x.size
-    h, s, z = splat(x, -high), splat(x, rstd), splat(x, low)
-    b0 = splat(x, 0.0)
-    b1, b2, b3, d0, d1, d2, d3 = b0, b0, b0, b0, b0, b0, b0
-    dgamma, dbeta = 0.0, 0.0
-    for start in range(0, n, PIECE):
-        stop = min(start + PIECE, n)
-        i = start
-        while i + 4 * w <= stop:
-            b0, d0 = _sums_at(i, w, dy, x, h, s, z, b0, d0)
-            b1, d1 = _sums_at(i + w, w, dy, x, h, s, z, b1, d1)
-            b2, d2 = _sums_at(i + 2 * w, w, dy, x, h, s, z, b2, d2)
-            b3, d3 = _sums_at(i + 3 * w, w, dy, x, h, s, z, b3, d3)
-            i += 4 * w
-        while i < stop:
-            b0, d0 = _sums_at(i, min(w, stop - i), dy, x, h, s, z, b0, d0)
-            i += w
-        dbeta += np.float64(total((b0 + b1) + (b2 + b3)))
-        dgamma += np.float64(total((d0 + d1) + (d2 + d3)))
-        b0 = splat(x, 0.0)
-        b1, b2, b3, d0, d1, d2, d3 = b0, b0, b0, b0, b0, b0, b0
+def planes_gradient_sums(dy, x, p, count, stride, high, rstd, low):  # two (P, I), scalars
+    """Return sum(dy * xhat) and sum(dy) over planes p, p + stride, ..., xhat = (x - high) * rstd + low."""
+    like, n = x[0], x.shape[1]
+    w = lanes(like)
+    h, s, z, zero = splat(like, -high), splat(like, rstd), splat(like, low), splat(like, 0.0)
+    b0, b1, b2, b3, d0, d1, d2, d3 = zero, zero, zero, zero, zero, zero, zero, zero
+    dgamma, dbeta, pending = 0.0, 0.0, 0
+    for r in range(count):
+        grad, row = dy[p + r * stride], x[p + r * stride]
+        for start in range(0, n, PIECE):
+            stop = min(start + PIECE, n)
+            i = start
+            while i + 4 * w <= stop:
+                b0, d0 = _sums_at(i, w, grad, row, h, s, z, b0, d0)
+                b1, d1 = _sums_at(i + w, w, grad, row, h, s, z, b1, d1)
+                b2, d2 = _sums_at(i + 2 * w, w, grad, row, h, s, z, b2, d2)
+                b3, d3 = _sums_at(i + 3 * w, w, grad, row, h, s, z, b3, d3)
+                i += 4 * w
+            while i < stop:
+                b0, d0 = _sums_at(i, min(w, stop - i), grad, row, h, s, z, b0, d0)
+                i += w
+            pending += stop - start
+            if pending >= PIECE or r == count - 1:
+                dbeta += np.float64(total((b0 + b1) + (b2 + b3)))
+                dgamma += np.float64(total((d0 + d1) + (d2 + d3)))
+                b0, b1, b2, b3, d0, d1, d2, d3 = zero, zero, zero, zero, zero, zero, zero, zero
+                pending = 0
     return dgamma, dbeta
 
 
@@ -179,9 +243,9 @@ def plane_gradient(dy, x, high, rstd, scale, minus_dot, offset, dx, streamed):  
 
 
 @leaf
-def _sums_of_plane(dy, x, p, mean, rstd, dgamma, dbeta):
+def _sums_of_planes(dy, x, p, count, stride, mean, rstd, dgamma, dbeta):
     high, low = pair(x[p], mean)
-    dgamma[p], dbeta[p] = plane_gradient_sums(dy[p], x[p], high, rstd, -low * rstd)
+    dgamma[p], dbeta[p] = planes_gradient_sums(dy, x, p, count, stride, high, rstd, -low * rstd)
 
 
 @leaf(allocates=True)
@@ -220,14 +284,17 @@ def _gradient_of_plane(dy, x, p, mean, rstd, gamma, mean_g, mean_g_xhat, dx, str
 def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
     # two (P, I), scalars, (C,), two (sets,), (P, I) or None, two (C,)
     sets, planes, inner = mean.size, x.shape[0], x.shape[1]
-    dots, sums = np.empty(planes), np.empty(planes)  # dgamma and dbeta of each plane
+    # dgamma and dbeta of each plane; where a set is a channel, the first of its planes has those of all
+    dots, sums = np.zeros(planes), np.zeros(planes)
     streamed = -1
     if dx is not None:
         streamed = stream_from(dx, 3)
     if sets >= MANY:
         for k in prange(sets):
-            for r in range(count):
-                _sums_of_plane(dy, x, plane_of(k, r, count, stride), mean[k], rstd[k], dots, sums)
+            together = count if stride > 1 else 1
+            for r in range(0, count, together):
+                p = plane_of(k, r, count, stride)
+                _sums_of_planes(dy, x, p, together, stride, mean[k], rstd[k], dots, sums)
             if dx is not None:
                 g, dot = _set_means(k, count, stride, inner, gamma, dots, sums)
                 for r in range(count):
@@ -236,7 +303,7 @@ def _gradient(dy, x, count, stride, gamma, mean, rstd, dx, dgamma, dbeta):
     else:
         for j in prange(planes):
             k = j // count
-            _sums_of_plane(dy, x, plane_of(k, j % count, count, stride), mean[k], rstd[k], dots, sums)
+            _sums_of_planes(dy, x, plane_of(k, j % count, count, stride), 1, stride, mean[k], rstd[k], dots, sums)
         if dx is not None:
             means = np.empty((sets, 2))
             for k in range(sets):
