@@ -47,19 +47,19 @@ class Normalize(torch.autograd.Function):
         """
         y, *ctx.statistics = norm(x.detach(), *parameters, return_stats=True)
         ctx.gradient = gradient
-        ctx.dtypes = [None if a is None else a.dtype for a in (x, *parameters)]
         ctx.save_for_backward(x, parameters[0])
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Return the gradients of x and of the parameters, in their dtypes; None for one that nobody asked for."""
+        """Return the gradients of x and of the parameters, None for one that nobody asked for.
+
+        Those of parameters come in the dtype they were summed in; autograd converts them to the parameter's.
+        """
         x, weight = ctx.saved_tensors
         gradients = ctx.gradient(dy.detach(), x.detach(), weight, *ctx.statistics)
-        wanted = ctx.needs_input_grad[2:]
-        given = [a.to(dtype) if want else None for a, dtype, want in zip(gradients, ctx.dtypes, wanted, strict=True)]
-        return None, None, *given
+        return None, None, *(a if asked else None for a, asked in zip(gradients, ctx.needs_input_grad[2:], strict=True))
 
 
 def _apply(*arguments):

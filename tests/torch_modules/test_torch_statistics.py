@@ -41,12 +41,32 @@ def test_running_variance_of_all_sizes(scale, shift):
     torch.testing.assert_close(ours.running_mean.double(), theirs.running_mean, rtol=1e-6, atol=1e-6 * scale)
 
 
-def test_constant_batch():
-    """The variance must not be negative by rounding, which evaluation would refuse."""
-    ours, _ = pair("BatchNorm1d", (5,), {"momentum": 1.0})
+@pytest.mark.parametrize("eps", [1e-5, 1e-3, 2e-3, 3e-3, 5e-3, 7e-3])
+def test_constant_batch(eps):
+    """The variance must not be negative by rounding, as it is with some eps; evaluation would refuse it."""
+    ours, _ = pair("BatchNorm1d", (5,), {"momentum": 1.0, "eps": eps})
     ours(torch.full((4, 5), 3.0, dtype=torch.float64))
-    assert (ours.running_var == 0).all() and (ours.running_mean == 3).all()
+    torch.testing.assert_close(ours.running_var, torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-17)
+    assert (ours.running_var >= 0).all() and (ours.running_mean == 3).all()
     assert ours.eval()(drawn((2, 5))).isfinite().all()
+
+
+def test_running_statistics_are_rounded_once():
+    ours, theirs = pair("BatchNorm1d", (500,), {}, torch.bfloat16)
+    x = drawn((7, 500), torch.bfloat16)
+    ours(x), theirs.double()(x.double())
+    assert torch.equal(ours.running_mean, theirs.running_mean.bfloat16())
+    assert torch.equal(ours.running_var, theirs.running_var.bfloat16())
+
+
+def test_statistics_taken_away():
+    """Evaluation without running statistics takes those of the batch, and does not count it."""
+    ours, theirs = pair("BatchNorm1d", (5,), {})
+    for module in (ours, theirs):
+        module.eval().running_mean = module.running_var = None
+    x = drawn((7, 5))
+    assert_same(used(ours, x, x), used(theirs, x, x), TOLERANCE[x.dtype])
+    assert ours.num_batches_tracked == theirs.num_batches_tracked == 0
 
 
 def test_not_finite():
