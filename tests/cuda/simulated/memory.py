@@ -1,0 +1,93 @@
+"""A memory with addresses for the simulator: what a pointer is to the kernels, with a check at each access."""
+
+import ml_dtypes
+import numpy as np
+from numba import cuda
+
+from normkit.kernels.cuda import library
+from normkit.kernels.cuda.variants import KERNELS
+
+DTYPES = {
+    "float16": np.dtype(np.float16),
+    "bfloat16": np.dtype(ml_dtypes.bfloat16),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+
+
+class Pointer:
+    """The rest of an allocation from an address on; reading or writing outside raises, as does a negative index."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def _checked(self, i):
+        if not 0 <= i < len(self.values):
+            raise IndexError(f"index {i} of memory for {len(self.values)}")
+        return i
+
+    def __getitem__(self, i):
+        return self.values[self._checked(i)]
+
+    def __setitem__(self, i, value):
+        self.values[self._checked(i)] = value
+
+
+class Memory:
+    """Allocations, 16-byte aligned unless asked for otherwise, and kernels that run on them."""
+
+    def __init__(self):
+        self._allocations = {}
+        self._next = 4096
+        self.launched = []
+
+    def _allocate(self, size, offset):
+        # filled with NaN: nothing may rest on what was there before
+        start = self._next + offset
+        self._next += (size + offset + 64) // 64 * 64
+        self._allocations[start] = np.full(size, 0xFF, np.uint8)
+        return start
+
+    def empty(self, size):
+        """Return the address of `size` bytes."""
+        return self._allocate(size, 0)
+
+    def put(self, a, dtype, offset=0):
+        """Return the address of a copy of an array, in a dtype, `offset` bytes past a multiple of 16."""
+        data = np.ascontiguousarray(np.asarray(a).astype(DTYPES[dtype])).reshape(-1).view(np.uint8)
+        start = self._allocate(data.size, offset)
+        self._allocations[start][:] = data
+        return start
+
+    def like(self, a, dtype, offset=0):
+        """Return the address of memory for such an array."""
+        return self._allocate(np.asarray(a).size * DTYPES[dtype].itemsize, offset)
+
+    def get(self, address, shape, dtype):
+        """Return an array, as float64."""
+        return self._allocations[address].view(DTYPES[dtype]).reshape(shape).astype(np.float64)
+
+    def _pointer(self, address, dtype):
+        if address == 0:
+            return Pointer(np.empty(0))
+        start = max(start for start in self._allocations if start <= address)
+        data = self._allocations[start][address - start :]
+        return Pointer(data[: data.size // dtype.itemsize * dtype.itemsize].view(dtype))
+
+    def enqueue(self, name, norm, grid, arguments, device, stream):
+        """Stand in for `library.enqueue`."""
+        bits = {2: np.dtype(np.uint16)}
+        real = np.float64 if norm.dtype == "float64" else np.float32
+        values, parameters = (DTYPES[dtype] for dtype in (norm.dtype, norm.parameters))
+        kinds = {
+            "x": bits.get(values.itemsize, values),
+            "p": bits.get(parameters.itemsize, parameters),
+            "a": np.dtype(real),
+        }
+        converted = [
+            int(a) if kind == "i" else real(a) if kind == "r" else self._pointer(a, kinds[kind])
+            for kind, a in zip(KERNELS[name], arguments, strict=True)
+        ]
+        kernel = cuda.jit(library.make(name, norm, device.capability))
+        self.launched.append((name, norm, grid))
+        kernel[grid, norm.block](*converted)
