@@ -87,7 +87,7 @@ def test_the_end_of_a_row(dtype):
 @numpy_math
 def normalize_rows(x, gamma, beta, start, stop, y):
     for i in range(start, stop):
-        rows.normalize_row(x[i], 0.0, 0.0, 2.0, 1.0, gamma, beta, y[i], -1)
+        rows.normalize_row(x[i], 0.0, 0.0, 2.0, 1.0, gamma, beta, y[i], -1, x[i])
 
 
 def test_the_last_rows():

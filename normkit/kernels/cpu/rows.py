@@ -11,7 +11,7 @@ from numba import prange
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import in_range, pair, rows_mean_squares, rows_statistics
 from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
-from normkit.kernels.cpu.simd import lanes, load, muladd, splat, store, stream_from, total, write
+from normkit.kernels.cpu.simd import lanes, load, muladd, prefetch, splat, store, stream_from, total, write
 
 # Rows whose statistics are computed side by side, and the least that make a block
 GROUP = 8
@@ -44,8 +44,12 @@ def _normalized_at(i, n, x, times, minus_high, scale, minus_low, gamma, beta):
 
 
 @leaf
-def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed):  # row, scalars, row, row or None, row, scalar
-    """Write y = gamma * xhat + beta, xhat = (unit * x - high) * rstd - low * rstd."""
+def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed, ahead):
+    # row, scalars, row, row or None, row, scalar, row
+    """Write y = gamma * xhat + beta, xhat = (unit * x - high) * rstd - low * rstd.
+
+    Where y is streamed, the row `ahead` is brought into the cache: reading it in turn would leave the memory idle now.
+    """
     w, n = lanes(x), x.size
     rstd = in_range(x, rstd)
     times, minus_high = splat(x, unit), splat(x, -high)
@@ -54,6 +58,8 @@ def normalize_row(x, high, low, rstd, unit, gamma, beta, y, streamed):  # row, s
     if i > 0:
         store(y, 0, _normalized_at(0, i, x, times, minus_high, scale, minus_low, gamma, beta), i)
     while i + w <= n:
+        if streamed >= 0:
+            prefetch(ahead, i)
         write(y, i, _normalized_at(i, w, x, times, minus_high, scale, minus_low, gamma, beta), w, streamed)
         i += w
     if i < n:
@@ -78,7 +84,8 @@ def normalize_block(x, residual, s, start, stop, gamma, beta, epsilon, y, mean, 
             rows_statistics(source, i0, i1, epsilon, high, low, r, unit)
         for i in range(i0, i1):
             k = i - i0
-            normalize_row(source[i], high[k], low[k], r[k], unit[k], gamma, beta, y[i], streamed)
+            ahead = source[min(i + GROUP, source.shape[0] - 1)]
+            normalize_row(source[i], high[k], low[k], r[k], unit[k], gamma, beta, y[i], streamed, ahead)
             if mean is not None:
                 mean[i] = high[k] + low[k] if unit[k] == 1.0 else (high[k] + low[k]) / unit[k]
             rstd[i] = r[k] * unit[k]

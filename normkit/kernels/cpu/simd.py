@@ -299,6 +299,20 @@ def stream(context: Any, array: Any, index: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def prefetch(context: Any, array: Any, index: Any) -> Any:
+    """Have the line of an element brought into the second-level cache."""
+    _vector_of(array)
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        pointer = _pointer(context, builder, array, args[0], args[1], ir.IntType(8))
+        int32 = ir.IntType(32)
+        _call(builder, "llvm.prefetch.p0", ir.VoidType(), [pointer, int32(0), int32(2), int32(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+@intrinsic
 def address(context: Any, array: Any) -> Any:
     """Return the address of the array's first element."""
 
