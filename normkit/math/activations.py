@@ -34,7 +34,8 @@ def _logistic_backward(z, a, d):
     return d * (a * (type(z)(1) - a))
 
 
-def _tanh(z):
+def tanh(z):
+    """Return the hyperbolic tangent, that of the activation and of dynamic tanh."""
     t = type(z)
     e = expm1(-t(2) * abs(z))
     s = -e / (e + t(2))
@@ -118,7 +119,7 @@ def _softplus_backward(z, a, d):
 FORMULAS = {
     "identity": (_identity, _identity_backward),
     "logistic": (_logistic, _logistic_backward),
-    "tanh": (_tanh, _tanh_backward),
+    "tanh": (tanh, _tanh_backward),
     "relu": (_relu, _relu_backward),
     "elu": (_elu, _elu_backward),
     "leaky_relu": (_leaky_relu, _leaky_relu_backward),

@@ -5,12 +5,14 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.parallel import block_count, both, flush
-from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, total
-from normkit.math.exp import expm1
+from normkit.kernels.cpu.simd import lanes, load, muladd, splat, store, total
+from normkit.math.activations import tanh
 
 # Rows summed in the type of the arithmetic before float64 takes over, and the least that make a block
 PIECE, LEAST = 32, 8
 COLUMNS = 1024  # and columns
+
+_tanh = leaf(tanh)
 
 
 @leaf
@@ -21,12 +23,8 @@ def tanh_row(x, alpha, t):  # row, scalar, row in the type of the arithmetic
     for i in range(0, n, w):
         k = min(w, n - i)
         store(t, i, load(x, i, k) * times, k)
-    two = computed(x, 2.0)
     for i in range(n):
-        v = t[i]
-        e = expm1(-two * abs(v))
-        s = -e / (e + two)
-        t[i] = -s if v < 0 else s
+        t[i] = _tanh(t[i])
 
 
 def _dynamic_tanh(x, alpha, gamma, beta, y):  # (M, N), scalar, two (N,), (M, N)
