@@ -16,7 +16,8 @@ TEAMS = {64: (8, 8, 32, True), 192: (32, 8, 32, True), 512: (64, 8, 64, True), 0
 @pytest.fixture
 def device(monkeypatch):
     """A memory, on which the launches of normkit.kernels.cuda.launch run; see `memory.Memory`."""
-    from memory import Memory
+    from memory import Memory, WaitingBlock
+    from numba.cuda.simulator import kernel
 
     from normkit.kernels.cuda import driver, library, variants
 
@@ -28,6 +29,7 @@ def device(monkeypatch):
         monkeypatch.setattr(variants, name, 64)
     monkeypatch.setattr(driver, "current_device", lambda: driver.Device(0, (9, 0), 1))
     monkeypatch.setattr(library, "enqueue", memory.enqueue)
+    monkeypatch.setattr(kernel, "BlockManager", WaitingBlock)
     return memory
 
 

@@ -1,8 +1,11 @@
 """A memory with addresses for the simulator: what a pointer is to the kernels, with a check at each access."""
 
+import threading
+
 import ml_dtypes
 import numpy as np
 from numba import cuda
+from numba.cuda.simulator import kernel
 
 from normkit.kernels.cuda import library
 from normkit.kernels.cuda.variants import KERNELS
@@ -88,6 +91,39 @@ class Memory:
             int(a) if kind == "i" else real(a) if kind == "r" else self._pointer(a, kinds[kind])
             for kind, a in zip(KERNELS[name], arguments, strict=True)
         ]
-        kernel = cuda.jit(library.make(name, norm, device.capability))
         self.launched.append((name, norm, grid))
-        kernel[grid, norm.block](*converted)
+        cuda.jit(library.make(name, norm, device.capability))[grid, norm.block](*converted)
+
+
+class WaitingBlock(kernel.BlockManager):
+    """A block whose threads wait for each other; the simulator's own asks every thread, over and over, whether it does.
+
+    All threads must come to every barrier, which the simulator's own would let them miss by ending.
+    """
+
+    def run(self, grid_point, *arguments):
+        points = list(np.ndindex(*self._block_dim))
+        self.barrier = threading.Barrier(len(points))
+        threads = [WaitingThread(lambda: self._f(*arguments), self, grid_point, point, False) for point in points]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+            assert not thread.is_alive(), "a thread waits for others of its block or its team"
+        failed = [thread.exception for thread in threads if thread.exception]
+        for error, traceback in sorted(
+            failed, key=lambda failure: isinstance(failure[0], threading.BrokenBarrierError)
+        ):
+            raise error.with_traceback(traceback)
+
+
+class WaitingThread(kernel.BlockThread):
+    """A thread of a WaitingBlock."""
+
+    def run(self):
+        super().run()
+        if self.exception:
+            self._manager.barrier.abort()
+
+    def syncthreads(self):
+        self._manager.barrier.wait(30)

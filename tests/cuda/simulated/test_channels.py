@@ -74,7 +74,7 @@ class Case:
 
 
 # (samples, channels, length): one value a plane, tails, several planes a block, split planes, several warps a plane
-FIRST = [(3, 2, 1), (2, 3, 5), (5, 3, 7), (2, 5, 33), (1, 2, 1100), (3, 1, 520), (2, 1, 4200)]
+FIRST = [(3, 2, 1), (2, 3, 5), (5, 3, 7), (2, 5, 33), (1, 2, 900), (3, 1, 520), (1, 1, 4200)]
 # more rows than threads, one row of channels, tails, tiles of channels, split rows
 LAST = [(1, 1, 9), (1, 3, 70), (1, 24, 11), (1, 140, 5), (1, 8, 260)]
 

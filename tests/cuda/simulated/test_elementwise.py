@@ -13,7 +13,7 @@ CLOSE = {"float64": 1e-13, "float32": 1e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("shape", "offset"), [((3, 48), 0), ((19, 7), 0), ((2, 300), 8), ((70, 8), 0)])
+@pytest.mark.parametrize(("shape", "offset"), [((3, 48), 0), ((19, 7), 0), ((2, 70), 8)])
 def test_dynamic_tanh(device, rng, dtype, shape, offset):
     real = "float64" if dtype == "float64" else "float32"
     rows, columns = shape
@@ -41,7 +41,7 @@ def test_dynamic_tanh(device, rng, dtype, shape, offset):
     np.testing.assert_allclose(device.get(dbeta, (columns,), real), expected[3], atol=of_sums)
 
 
-@pytest.mark.parametrize("threads", [8, 32, 64])
+@pytest.mark.parametrize("threads", [8, 32, 128])
 def test_sums_by_shuffles(rng, threads):
     """What a GPU runs, which the other tests replace for speed: twice, as the halves of the scratch alternate."""
     total = compiled.team_sum(threads, 2, "float32", shuffled=True)
@@ -55,9 +55,9 @@ def test_sums_by_shuffles(rng, threads):
             total(sums, scratch, turn)
             out[turn, 0, cuda.threadIdx.x], out[turn, 1, cuda.threadIdx.x] = sums[0], sums[1]
 
-    x, out = rng.normal(0, 1, 64).astype(np.float32), np.empty((2, 2, 64), np.float32)
-    cuda.jit(kernel)[1, 64](x, out)
+    x, out = rng.normal(0, 1, 128).astype(np.float32), np.empty((2, 2, 128), np.float32)
+    cuda.jit(kernel)[1, 128](x, out)
     expected = np.repeat(x.reshape(-1, threads).sum(axis=1), threads)
     for turn in range(2):
-        np.testing.assert_allclose(out[turn, 0], expected, atol=2e-6)
-        np.testing.assert_allclose(out[turn, 1], (2 + turn) * expected, atol=6e-6)
+        np.testing.assert_allclose(out[turn, 0], expected, atol=4e-6)
+        np.testing.assert_allclose(out[turn, 1], (2 + turn) * expected, atol=1e-5)

@@ -50,7 +50,7 @@ def backward(device, dy, ds, x, gamma, mean, rstd, dtype, parameters, *, centred
 
 
 # columns: a vector, short of one, tails of a team, several warps, pieces of a row that is too long
-SHAPES = [(1, 1), (5, 8), (3, 7), (2, 64), (7, 24), (3, 65), (2, 192), (2, 250), (2, 507), (1, 1037)]
+SHAPES = [(1, 1), (5, 8), (3, 7), (2, 64), (7, 24), (3, 65), (2, 192), (2, 250), (1, 507), (1, 521)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -76,10 +76,12 @@ def test_layer_norm_backward(device, rng, shape):
 
 
 @pytest.mark.parametrize("dtype", CLOSE)
-@pytest.mark.parametrize(("columns", "offset"), [(48, 0), (528, 0), (120, 8)])
+@pytest.mark.parametrize(("columns", "offset"), [(48, 0), (520, 0), (72, 8)])
 def test_dtypes_residual_and_alignment(device, rng, dtype, columns, offset):
-    parameters = dtype if columns == 528 else parameters_of(dtype)
-    x, residual, dy, ds = (rounded(rng.normal(1, 2, (2, columns)), device, dtype) for _ in range(4))
+    parameters = dtype if columns == 520 else parameters_of(dtype)
+    x, residual, dy, ds = (
+        rounded(rng.normal(1, 2, (1 if columns == 520 else 2, columns)), device, dtype) for _ in range(4)
+    )
     gamma, beta = (rounded(rng.normal(1, 1, columns), device, parameters) for _ in range(2))
     y, s, mean, rstd = forward(device, x, residual, gamma, beta, dtype, parameters, offset=offset)
     assert device.launched[-1][1].vector == (offset == 0)
@@ -96,7 +98,7 @@ def test_dtypes_residual_and_alignment(device, rng, dtype, columns, offset):
 
 @pytest.mark.parametrize("columns", [24, 65, 520])
 def test_rms_norm(device, rng, columns):
-    x, dy = (rounded(rng.normal(1, 2, (3, columns)), device, "float32") for _ in range(2))
+    x, dy = (rounded(rng.normal(1, 2, (2, columns)), device, "float32") for _ in range(2))
     gamma = rounded(rng.normal(1, 1, columns), device, "float32")
     y, _, _, rstd = forward(device, x, None, gamma, None, "float32", "float32", centred=False)
     np.testing.assert_allclose(y, reference.rms_norm(x, gamma, epsilon=1e-5), atol=3e-6)
@@ -148,7 +150,7 @@ def test_not_finite_stays_in_its_row(device, rng, columns):
         np.testing.assert_allclose(got[[0, 2]], right[[0, 2]], atol=6e-6)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(19, 24), (5, 72), (5, 200), (33, 520)])
+@pytest.mark.parametrize(("rows", "columns"), [(19, 24), (5, 72), (5, 200), (17, 520)])
 def test_more_rows_than_blocks_and_in_place(device, rng, rows, columns):
     """Blocks take several rows, their teams' and their own shares are merged; dx takes the place of dy."""
     x, dy = (rounded(rng.normal(1, 2, (rows, columns)), device, "float32") for _ in range(2))
