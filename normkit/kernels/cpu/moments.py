@@ -48,88 +48,80 @@ def in_range(x, rstd):  # row, float64
 
 
 @leaf(inline=True, ordered=True)
-def deviation(x, i, n, times, minus):
-    """Return times * x + minus of the n elements that begin at i."""
+def _deviation(x, i, n, times, minus):
     return muladd(load(x, i, n), times, minus)
 
 
 @leaf
-def deviation_sums(x, start, stop, shift, unit):  # row, scalars
-    """Return sum(d) and sum(d * d) of elements start to stop, d = unit * x - shift."""
-    w = lanes(x)
-    times, minus = splat(x, unit), splat(x, -shift)
-    f0 = splat(x, 0.0)
-    f1, f2, f3, s0, s1, s2, s3 = f0, f0, f0, f0, f0, f0, f0
-    i = start
-    while i + 4 * w <= stop:
-        a, b = deviation(x, i, w, times, minus), deviation(x, i + w, w, times, minus)
-        c, d = deviation(x, i + 2 * w, w, times, minus), deviation(x, i + 3 * w, w, times, minus)
-        f0, f1, f2, f3 = f0 + a, f1 + b, f2 + c, f3 + d
-        s0, s1, s2, s3 = muladd(a, a, s0), muladd(b, b, s1), muladd(c, c, s2), muladd(d, d, s3)
-        i += 4 * w
-    while i < stop:
-        a = keep_first(deviation(x, i, min(w, stop - i), times, minus), stop - i)
-        f0, s0 = f0 + a, muladd(a, a, s0)
-        i += w
-    return np.float64(total((f0 + f1) + (f2 + f3))), np.float64(total((s0 + s1) + (s2 + s3)))
+def sums_of_rows(x, p, count, stride, shift, unit):  # (M, N), scalars
+    """Return sum(d) and sum(d * d) over rows p, p + stride, ... (count of them), d = unit * x - shift.
 
-
-@leaf
-def row_sums(x, shift, unit):  # row, scalars
-    """Return sum(d) and sum(d * d), d = unit * x - shift."""
-    first, second = 0.0, 0.0
-    for start in range(0, x.size, PIECE):
-        f, s = deviation_sums(x, start, min(start + PIECE, x.size), shift, unit)
-        first += f
-        second += s
+    The lanes are added up once in PIECE elements, not once a row: of short rows that would be most of the time.
+    """
+    like, n = x[0], x.shape[1]
+    w = lanes(like)
+    times, minus, zero = splat(like, unit), splat(like, -shift), splat(like, 0.0)
+    f0, f1, f2, f3, s0, s1, s2, s3 = zero, zero, zero, zero, zero, zero, zero, zero
+    first, second, pending = 0.0, 0.0, 0
+    for r in range(count):
+        row = x[p + r * stride]
+        for start in range(0, n, PIECE):
+            stop = min(start + PIECE, n)
+            i = start
+            while i + 4 * w <= stop:
+                a, b = _deviation(row, i, w, times, minus), _deviation(row, i + w, w, times, minus)
+                c, d = _deviation(row, i + 2 * w, w, times, minus), _deviation(row, i + 3 * w, w, times, minus)
+                f0, f1, f2, f3 = f0 + a, f1 + b, f2 + c, f3 + d
+                s0, s1, s2, s3 = muladd(a, a, s0), muladd(b, b, s1), muladd(c, c, s2), muladd(d, d, s3)
+                i += 4 * w
+            while i < stop:
+                a = keep_first(_deviation(row, i, min(w, stop - i), times, minus), stop - i)
+                f0, s0 = f0 + a, muladd(a, a, s0)
+                i += w
+            pending += stop - start
+            if pending >= PIECE or r == count - 1:
+                first += np.float64(total((f0 + f1) + (f2 + f3)))
+                second += np.float64(total((s0 + s1) + (s2 + s3)))
+                f0, f1, f2, f3, s0, s1, s2, s3 = zero, zero, zero, zero, zero, zero, zero, zero
+                pending = 0
     return first, second
 
 
 @leaf
-def rough_mean(x, unit):  # row, scalar
-    """Return the mean of the beginning of unit * x, as far as two vectors reach."""
-    w = lanes(x)
-    if x.size < 2 * w:
-        return np.float64(computed(x, deviation_sums(x, 0, x.size, 0.0, unit)[0] / x.size))
-    share = splat(x, unit * 0.5 / w)
-    return np.float64(total(muladd(load(x, 0, w), share, load(x, w, w) * share)))
+def rough_mean(x, i, unit):  # (M, N), scalars
+    """Return the mean of the beginning of unit * row i, as far as two vectors reach."""
+    row, n = x[i], x.shape[1]
+    w = lanes(row)
+    if n < 2 * w:
+        return np.float64(computed(row, sums_of_rows(x, i, 1, 1, 0.0, unit)[0] / n))
+    share = splat(row, unit * 0.5 / w)
+    return np.float64(total(muladd(load(row, 0, w), share, load(row, w, w) * share)))
 
 
 @leaf
-def is_near(first, second):
-    """Return whether a shift was within a standard deviation of the mean, from the means of d and d * d around it."""
-    return 2.0 * first * first <= second
+def finish_moments(x, p, count, stride, unit, shift, first, second):  # (M, N), scalars
+    """Return high, low and biased variance from what `sums_of_rows` found around a shift.
 
-
-@leaf
-def from_sums(x, shift, first, second):  # row, scalars
-    """Return high, low and biased variance from the means of d and d * d; high has the precision of the arithmetic."""
+    High has the precision of the arithmetic. Sums around another shift replace these where this one was more than a
+    standard deviation off the mean.
+    """
+    row, n = x[p], count * x.shape[1]
+    first, second = first / n, second / n
+    if not 2.0 * first * first <= second:
+        shift = np.float64(computed(row, shift + first))
+        first, second = sums_of_rows(x, p, count, stride, shift, unit)
+        first, second = first / n, second / n
     var = second - first * first
-    high = np.float64(computed(x, shift + first))
+    high = np.float64(computed(row, shift + first))
     return high, (shift - high) + first, 0.0 if var < 0.0 else var
 
 
 @leaf
-def finish_moments(x, unit, shift, first, second):  # row, scalars
-    """Return high, low and biased variance from the sums around a shift.
-
-    Sums around another shift replace them where this one was more than a standard deviation off the mean.
-    """
-    n = x.size
-    first, second = first / n, second / n
-    if not is_near(first, second):
-        shift = np.float64(computed(x, shift + first))
-        first, second = row_sums(x, shift, unit)
-        first, second = first / n, second / n
-    return from_sums(x, shift, first, second)
-
-
-@leaf
-def row_moments(x, unit):  # row, scalar
-    """Return high, low and biased variance of unit * x, float64."""
-    shift = rough_mean(x, unit)
-    first, second = row_sums(x, shift, unit)
-    return finish_moments(x, unit, shift, first, second)
+def moments_of_rows(x, p, count, stride, unit):  # (M, N), scalars
+    """Return high, low and biased variance over rows p, p + stride, ... of unit * x, float64."""
+    shift = rough_mean(x, p, unit)
+    first, second = sums_of_rows(x, p, count, stride, shift, unit)
+    return finish_moments(x, p, count, stride, unit, shift, first, second)
 
 
 @leaf
@@ -139,17 +131,17 @@ def rows_statistics(x, start, stop, epsilon, high, low, rstd, unit):  # (M, N), 
     Step by step for all rows: the steps of one row wait for each other, those of several rows overlap.
     """
     for i in range(start, stop):
-        high[i - start] = rough_mean(x[i], 1.0)
+        high[i - start] = rough_mean(x, i, 1.0)
     for i in range(start, stop):
-        low[i - start], rstd[i - start] = row_sums(x[i], high[i - start], 1.0)
+        low[i - start], rstd[i - start] = sums_of_rows(x, i, 1, 1, high[i - start], 1.0)
     for i in range(start, stop):
         k = i - start
-        high[k], low[k], rstd[k] = finish_moments(x[i], 1.0, high[k], low[k], rstd[k])
+        high[k], low[k], rstd[k] = finish_moments(x, i, 1, 1, 1.0, high[k], low[k], rstd[k])
     for i in range(start, stop):
         k = i - start
         unit[k] = unit_for(x[i], high[k], rstd[k], epsilon)
         if unit[k] != 1.0:
-            high[k], low[k], rstd[k] = row_moments(x[i], unit[k])
+            high[k], low[k], rstd[k] = moments_of_rows(x, i, 1, 1, unit[k])
         rstd[k] = 1.0 / np.sqrt(rstd[k] + epsilon * unit[k] * unit[k])
 
 
@@ -157,12 +149,12 @@ def rows_statistics(x, start, stop, epsilon, high, low, rstd, unit):  # (M, N), 
 def rows_mean_squares(x, start, stop, epsilon, rstd, unit):  # (M, N), scalars, two (>= stop - start,)
     """Write rstd = 1 / sqrt(mean((unit * x)**2) + unit**2 * epsilon) and unit of rows start to stop."""
     for i in range(start, stop):
-        rstd[i - start] = row_sums(x[i], 0.0, 1.0)[1] / x.shape[1]
+        rstd[i - start] = sums_of_rows(x, i, 1, 1, 0.0, 1.0)[1] / x.shape[1]
     for i in range(start, stop):
         k = i - start
         unit[k] = unit_for(x[i], 0.0, rstd[k], epsilon)
         if unit[k] != 1.0:
-            rstd[k] = row_sums(x[i], 0.0, unit[k])[1] / x.shape[1]
+            rstd[k] = sums_of_rows(x, i, 1, 1, 0.0, unit[k])[1] / x.shape[1]
         rstd[k] = 1.0 / np.sqrt(rstd[k] + epsilon * unit[k] * unit[k])
 
 

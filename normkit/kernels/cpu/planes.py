@@ -10,19 +10,9 @@ import numpy as np
 from numba import prange
 
 from normkit._jit import leaf
-from normkit.kernels.cpu.moments import (
-    PIECE,
-    deviation,
-    from_sums,
-    in_range,
-    is_near,
-    pair,
-    rough_mean,
-    row_moments,
-    unit_for,
-)
+from normkit.kernels.cpu.moments import PIECE, in_range, moments_of_rows, pair, unit_for
 from normkit.kernels.cpu.parallel import both
-from normkit.kernels.cpu.simd import computed, keep_first, lanes, load, muladd, splat, store, stream_from, total, write
+from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, stream_from, total, write
 
 # Sets from which each is the work of one thread
 MANY = 16
@@ -65,53 +55,6 @@ def merge_planes(high, low, var, like):  # three (count,), row of the data
 
 
 @leaf
-def planes_sums(x, p, count, stride, shift, unit):  # (P, I), scalars
-    """Return sum(d) and sum(d * d) over planes p, p + stride, ..., d = unit * x - shift.
-
-    The lanes are added up once in PIECE elements, not once a plane: of small planes that would be most of the time.
-    """
-    like, n = x[0], x.shape[1]
-    w = lanes(like)
-    times, minus, zero = splat(like, unit), splat(like, -shift), splat(like, 0.0)
-    f0, f1, f2, f3, s0, s1, s2, s3 = zero, zero, zero, zero, zero, zero, zero, zero
-    first, second, pending = 0.0, 0.0, 0
-    for r in range(count):
-        row = x[p + r * stride]
-        for start in range(0, n, PIECE):
-            stop = min(start + PIECE, n)
-            i = start
-            while i + 4 * w <= stop:
-                a, b = deviation(row, i, w, times, minus), deviation(row, i + w, w, times, minus)
-                c, d = deviation(row, i + 2 * w, w, times, minus), deviation(row, i + 3 * w, w, times, minus)
-                f0, f1, f2, f3 = f0 + a, f1 + b, f2 + c, f3 + d
-                s0, s1, s2, s3 = muladd(a, a, s0), muladd(b, b, s1), muladd(c, c, s2), muladd(d, d, s3)
-                i += 4 * w
-            while i < stop:
-                a = keep_first(deviation(row, i, min(w, stop - i), times, minus), stop - i)
-                f0, s0 = f0 + a, muladd(a, a, s0)
-                i += w
-            pending += stop - start
-            if pending >= PIECE or r == count - 1:
-                first += np.float64(total((f0 + f1) + (f2 + f3)))
-                second += np.float64(total((s0 + s1) + (s2 + s3)))
-                f0, f1, f2, f3, s0, s1, s2, s3 = zero, zero, zero, zero, zero, zero, zero, zero
-                pending = 0
-    return first, second
-
-
-@leaf
-def planes_moments(x, p, count, stride, unit):  # (P, I), scalars
-    """Return high, low and biased variance over planes p, p + stride, ... of unit * x, float64."""
-    like, n = x[p], count * x.shape[1]
-    shift = rough_mean(like, unit)
-    first, second = planes_sums(x, p, count, stride, shift, unit)
-    if not is_near(first / n, second / n):
-        shift = np.float64(computed(like, shift + first / n))
-        first, second = planes_sums(x, p, count, stride, shift, unit)
-    return from_sums(like, shift, first / n, second / n)
-
-
-@leaf
 def _set_statistics(x, k, count, stride, epsilon, measured):
     # (P, I), scalars, (3, count): the moments of the planes in units of 1
     """Return high, low, rstd and unit of a set; the first three belong to unit * x."""
@@ -121,7 +64,7 @@ def _set_statistics(x, k, count, stride, epsilon, measured):
     if unit != 1.0:
         for r in range(count):
             p = plane_of(k, r, count, stride)
-            measured[0, r], measured[1, r], measured[2, r] = row_moments(x[p], unit)
+            measured[0, r], measured[1, r], measured[2, r] = moments_of_rows(x, p, 1, 1, unit)
         high, low, var = merge_planes(measured[0], measured[1], measured[2], like)
     return high, low, 1.0 / np.sqrt(var + epsilon * unit * unit), unit
 
@@ -145,10 +88,10 @@ def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
         measured, pieces = (x.reshape((sets, count * x.shape[1])), 1) if stride == 1 else (x, count)
         for k in prange(sets):
             p = plane_of(k, 0, pieces, stride)
-            high, low, var = planes_moments(measured, p, pieces, stride, 1.0)
+            high, low, var = moments_of_rows(measured, p, pieces, stride, 1.0)
             unit = unit_for(x[0], high, var, epsilon)
             if unit != 1.0:
-                high, low, var = planes_moments(measured, p, pieces, stride, unit)
+                high, low, var = moments_of_rows(measured, p, pieces, stride, unit)
             r_ = 1.0 / np.sqrt(var + epsilon * unit * unit)
             mean[k] = high + low if unit == 1.0 else (high + low) / unit
             rstd[k] = r_ * unit
@@ -161,7 +104,7 @@ def _normalize(x, count, stride, gamma, beta, epsilon, y, mean, rstd):
     for j in prange(planes):
         k, r = j // count, j % count
         p = plane_of(k, r, count, stride)
-        moments[k, 0, r], moments[k, 1, r], moments[k, 2, r] = row_moments(x[p], 1.0)
+        moments[k, 0, r], moments[k, 1, r], moments[k, 2, r] = moments_of_rows(x, p, 1, 1, 1.0)
     found = np.empty((sets, 4))
     for k in range(sets):
         high, low, r_, unit = _set_statistics(x, k, count, stride, epsilon, moments[k])
