@@ -1,0 +1,371 @@
+"""The benchmark of the GPU, held by its dry run on the CPU: file, resumption, time, tables; no time is asserted."""
+
+import copy
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(*arguments):
+    command = [sys.executable, str(FOLDER / "gpu.py"), *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory):
+    """A whole dry run: its file and what it printed."""
+    file = tmp_path_factory.mktemp("gpu") / "gpu.json"
+    done = run("--dry-run", "--output", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return file, done.stdout
+
+
+@pytest.fixture
+def result(dry, read):
+    return read(dry[0])
+
+
+@pytest.fixture
+def gpu_cases(module):
+    return module("gpu_cases")
+
+
+def test_help_needs_nothing():
+    assert "Usage:" in run("--help").stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is missing")
+def test_says_what_is_missing_and_writes_nothing(tmp_path):
+    done = run("--output", tmp_path / "new" / "gpu.json")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("gpu.py needs ") and len(done.stderr.splitlines()) == 1
+    assert "build of torch for CUDA" in done.stderr or "an NVIDIA GPU" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_without_torch(module, monkeypatch):
+    device = module("gpu_device")
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(device, "find_spec", lambda name: None)
+    for dry_run, count in ((False, 2), (True, 1)):
+        found = device.missing(dry_run)
+        assert len(found) == count and "pip install torch" in found[0]
+    assert "pip install 'normkit[cuda]'" in device.missing(False)[1]
+
+
+def test_file_of_a_dry_run(dry, result):
+    assert result["kind"] == "gpu" and result["dry_run"] is True
+    assert "dry run" in result["device"]["name"] and result["versions"]["torch"] == torch.__version__
+    assert not dry[0].with_name("gpu.json.running").exists()
+    parts = result["sections"]
+    assert list(parts) == ["environment", "copy", "correctness", "sanitizer", "kernels", "host", "training"]
+    for name, part in parts.items():
+        assert part["not_measured"] == [] and (part["cases"] or name == "sanitizer")
+    assert result["absent"] == {"compute-sanitizer": "needs a device"}
+
+
+def test_checks_of_a_dry_run(result):
+    checks = result["sections"]["correctness"]["cases"].values()
+    assert all(record["right"] and max(record["errors"].values()) <= record["limit"] for record in checks)
+    family = {
+        "layer_norm", "rms_norm", "batch_norm", "group_norm", "instance_norm", "add_layer_norm", "add_rms_norm",
+        "dynamic_tanh", "batch_renorm", "update_running", "batch_norm, given statistics",
+        "batch_norm, ghost batches",
+    }  # fmt: skip
+    variants = {"plain", "misaligned", "other stream", "twice", "in place"}
+    assert {record["function"] for record in checks} == family
+    for variant in variants:
+        assert {record["function"] for record in checks if record["variant"] == variant} == family
+    assert {record["dtype"] for record in checks} == {"float32", "bfloat16"}
+    assert all(record["bit_equal"] for record in checks if record["variant"] == "twice")
+
+
+def test_times_of_a_dry_run(result):
+    for case in result["sections"]["kernels"]["cases"].values():
+        assert list(case["peers"]) == ["normkit", "torch", "copy"]
+        for row in case["peers"].values():
+            for mode in ("cold", "warm"):
+                times = row[mode]
+                assert 0 < times["p20"] <= times["p50"] <= times["p80"] and len(times["rounds"]) == 2
+        assert case["peers"]["normkit"]["verdict"] == "right"
+    for case in result["sections"]["host"]["cases"].values():
+        assert list(case["peers"]) == ["normkit", "torch"] and case["peers"]["normkit"]["host"]["p50"] > 0
+    for case in result["sections"]["training"]["cases"].values():
+        losses = [row["loss"] for row in case["engines"].values()]
+        # the same sums in another order, amplified by eight steps of Adam
+        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+def test_short_checks_for_the_sanitizer(script):
+    assert script("gpu_sanitized.py", "--dry-run").splitlines()[-1].endswith("checks, 0 wrong")
+
+
+def test_every_function_of_the_package_is_checked(module):
+    import normkit
+
+    checked = {subject.name.partition(",")[0] for subject in module("gpu_family").subjects()}
+    assert checked == {name for name in normkit.__all__ if name.endswith(("norm", "tanh", "running"))}
+
+
+def test_goes_on_where_it_was_left(dry, read, tmp_path):
+    file = tmp_path / "gpu.json"
+    result = read(dry[0])
+    kernels = result["sections"]["kernels"]["cases"]
+    first, second = list(kernels)[:2]
+    kernels[first]["mark"] = "kept"
+    del kernels[second]
+    file.write_text(json.dumps(result), encoding="utf-8")
+    done = run("--dry-run", "--output", file)
+    assert done.returncode == 0, done.stderr
+    again = read(file)["sections"]["kernels"]["cases"]
+    assert again[first]["mark"] == "kept" and again[second]["peers"]
+    result["source"] = "other"
+    file.write_text(json.dumps(result), encoding="utf-8")
+    done = run("--dry-run", "--output", file)
+    assert done.returncode == 2 and "holds results with source other" in done.stderr
+    assert read(file)["source"] == "other"
+
+
+def test_what_does_not_fit_is_listed(tmp_path, read):
+    file = tmp_path / "gpu.json"
+    done = run("--dry-run", "--output", file, "--minutes", 1e-4)
+    parts = read(file)["sections"]
+    assert done.returncode == 0, done.stderr
+    assert not any(part["cases"] for part in parts.values())
+    assert "layer_norm backward 6x64 float32" in parts["kernels"]["not_measured"]
+    assert len(parts["correctness"]["not_measured"]) == 72 and "not measured" in done.stdout
+
+
+def test_only(tmp_path, read):
+    file = tmp_path / "gpu.json"
+    options = ("--dry-run", "--output", file, "--sections", "kernels", "--peers", "normkit")
+    done = run(*options, "--only", "rms_norm", "--only", "float32", "--only", "6x64", "--only", "forward")
+    assert done.returncode == 0, done.stderr
+    part = read(file)["sections"]["kernels"]
+    assert list(part["cases"]) == ["rms_norm forward 6x64 float32"] and len(part["not_measured"]) == 23
+    assert list(part["cases"]["rms_norm forward 6x64 float32"]["peers"]) == ["normkit", "copy"]
+    done = run(*options, "--only", "rmsnorm")
+    assert done.returncode == 2 and "nothing is called rmsnorm; known are" in done.stderr
+    assert run(*options[:3], "--sections", "kernel").returncode == 2
+
+
+WORKER = """
+import json, os, sys, time
+sys.path.insert(0, {folder!r})
+from gpu_store import RESTART, Store
+options = json.loads(sys.argv[1])
+store = Store.open(options["output"], {{}})
+store.save()
+for key in ("hangs", "dies", "poisons", "works"):
+    if key in store.cases("kernels"):
+        continue
+    store.begin("kernels", key)
+    if key == "hangs":
+        time.sleep(60)
+    if key == "dies":
+        os._exit(3)
+    store.put("kernels", key, {{"error": "own words"}} if key == "poisons" else {{"right": True}})
+    if key == "poisons":
+        store.save()
+        sys.exit(RESTART)
+store.close()
+"""
+
+
+def test_a_kernel_that_hangs_or_kills_ends_only_its_case(module, monkeypatch, tmp_path, read):
+    gpu = module("gpu")
+    worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
+    worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
+    monkeypatch.setattr(gpu, "WORKER", worker)
+    options = {"output": str(file), "deadline": time.time() + 100, "fresh": False, "retry": False}
+    assert gpu.supervise(options, patience=4.0) == 0
+    found = read(file)["sections"]["kernels"]["cases"]
+    assert found["hangs"]["error"].startswith("stopped after 4 s") and found["works"] == {"right": True}
+    assert found["dies"]["error"] == "the process ended with status 3" and found["poisons"]["error"] == "own words"
+
+
+def test_failures_can_be_tried_again(module, tmp_path):
+    store = module("gpu_store").Store(tmp_path / "gpu.json", {"sections": {}})
+    records = {
+        "right": {"right": True}, "wrong": {"right": False}, "ended": {"error": "hung"},
+        "own": {"peers": {"normkit": {"error": "wrong result"}}}, "peer": {"peers": {"torch": {"error": "no"}}},
+    }  # fmt: skip
+    for key, record in records.items():
+        store.put("kernels", key, record)
+    assert store.wrong() == ["kernels: wrong", "kernels: ended", "kernels: own"]
+    store.forget_failures()
+    assert list(store.cases("kernels")) == ["right", "peer"]
+
+
+def test_cases_are_those_that_are_asked_for(gpu_cases):
+    every = gpu_cases.cases()
+    assert len({case.key for case in every}) == len(every)
+    rows = [case for case in every if len(case.shape) == 2]
+    large = [case for case in rows if case.bytes >= 2 * 64e6]
+    for function in gpu_cases.FUNCTIONS:
+        for direction in gpu_cases.DIRECTIONS:
+            for dtype in gpu_cases.DTYPES:
+                found = [c for c in large if (c.function, c.direction, c.dtype) == (function, direction, dtype)]
+                assert {case.channels for case in found} >= {1024, 2048, 4096, 8192, 16384, 32768, 65536}
+    assert {case.shape[0] for case in rows} >= {1, 8, 64, 512, 4096, 32768}
+    assert every[0].direction == "backward" and every[0].shape == (8192, 4096)
+    for case in every:
+        arrays = 2 if case.direction == "forward" else 3
+        assert case.bytes == arrays * np.prod(case.shape) * {"float32": 4}.get(case.dtype, 2)
+
+
+def test_reference_is_that_of_the_other_benchmark(module, gpu_cases):
+    norm_cases = module("norm_cases")
+    images = [gpu_cases.Case("batch_norm", (3, 8, 5, 4), 1, "float32", d) for d in gpu_cases.DIRECTIONS]
+    for case in [*gpu_cases.cases(dry=True), *images]:
+        inputs = [a.double() for a in gpu_cases.draw(case, "cpu")]
+        wanted = norm_cases.reference(case, *(a.numpy() for a in inputs))
+        found = gpu_cases.reference(case, *inputs)
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a.numpy(), b, rtol=0, atol=1e-12)
+
+
+def test_a_wrong_result_is_not_timed(module, gpu_cases, monkeypatch):
+    kernels, peer = module("gpu_sections.kernels"), module("gpu_peers.normkit_peer")
+    run_ = types.SimpleNamespace(device=module("gpu_device").Host(), peers=["normkit"], quick=True)
+    case = gpu_cases.Case("layer_norm", (6, 64), -1, "float32", "backward")
+    genuine = peer.ways
+
+    def wrong(*arguments):
+        call = genuine(*arguments)["fresh"]
+
+        def without_beta():
+            dx, dgamma, dbeta = call()
+            return dx, dgamma, 0.9 * dbeta
+
+        def fails():
+            raise RuntimeError("no such kernel\nand more")
+
+        return {"rough": without_beta, "fails": fails}
+
+    monkeypatch.setattr(peer, "ways", wrong)
+    calls, peers = kernels.prepare(run_, case)
+    assert calls == {} and "wrong result" in peers["normkit"]["failed"]["rough"]
+    assert peers["normkit"]["failed"]["fails"] == "RuntimeError: no such kernel"
+    assert module("gpu_store").failed({"peers": peers})
+
+
+@pytest.mark.parametrize(
+    "function, shape",
+    [("layer_norm", (6, 64)), ("rms_norm", (6, 64)), ("batch_norm", (6, 64)), ("batch_norm", (3, 8, 5, 4))],
+)
+def test_raw_launches_have_the_arguments_of_the_launch_module(module, gpu_cases, monkeypatch, function, shape):
+    launch = pytest.importorskip("normkit.kernels.cuda.launch")
+    peer = module("gpu_peers.raw_peer")
+    called = []
+
+    def recorder(name):
+        signature = inspect.signature(getattr(launch, name))
+
+        def record(*arguments, **options):
+            bound = signature.bind(*arguments, **options).arguments
+            called.append((name, bound))
+            return 64
+
+        return record
+
+    names = ("normalize_rows", "normalize_rows_backward", "rows_workspace", "normalize_channels",
+             "normalize_channels_backward", "channels_workspace")  # fmt: skip
+    for name in names:
+        monkeypatch.setattr(launch, name, recorder(name))
+    run_ = types.SimpleNamespace(device=module("gpu_device").Host())
+    axis = 1 if len(shape) == 4 else -1
+    case = gpu_cases.Case(function, shape, axis, "bfloat16", "backward")
+    inputs = dict(zip(("x", "dy", "gamma", "beta"), gpu_cases.draw(case, "cpu")))
+    for direction in ("forward", "backward"):
+        case = dataclasses.replace(case, direction=direction)
+        (call,) = peer.ways(run_, case, *inputs.values()).values()
+        results = call()
+        name, bound = called[-1]
+        assert name.endswith("backward") == (direction == "backward")
+        assert bound["dtype"] == bound["parameters"] == "bfloat16" and bound["stream"] == 0
+        for argument in ("x", "gamma"):
+            assert bound[argument] == inputs[argument].data_ptr()
+        outputs = ("dx", "dgamma", "dbeta") if direction == "backward" else ("y",)
+        for argument, tensor in zip(outputs, results):
+            assert bound[argument] == tensor.data_ptr()
+        if function == "rms_norm":
+            assert bound["beta" if direction == "forward" else "dbeta"] == 0 and bound["centred"] is False
+        if function == "batch_norm":
+            wanted = (6, 64, 1, True, 0) if len(shape) == 2 else (3, 8, 20, False, 0)
+            assert tuple(bound["shape"]) == wanted
+        else:
+            assert (bound["rows"], bound["columns"]) == shape
+
+
+def test_tables(module, result, grids):
+    table = module("gpu_table")
+    with pytest.raises(table.NotAResult, match="dry run"):
+        table.markdown(result)
+    shown = copy.deepcopy(result)
+    shown["dry_run"] = False
+    means, copies, *kernels, host, training = grids(table.markdown(shown))
+    assert len(kernels) == 6 and len(copies) == 4
+    for rows in [means, copies, *kernels, host, training]:
+        assert {len(row) for row in rows} == {len(rows[0])}
+    assert [row[0] for row in means[2:]] == ["layer_norm", "rms_norm", "batch_norm", "all"] * 2
+    assert means[0][-1] == "÷ torch" and host[0][-1] == "torch µs"
+    for rows in kernels:
+        column = rows[0].index("fastest peer")
+        assert len(rows) == 6 and all(row[column] == "torch" for row in rows[2:])
+    assert "72 of 72 right" in table.markdown(shown) and table.summary(shown)
+
+
+def test_ratios_pair_the_rounds(module):
+    table = module("gpu_table")
+
+    def times(*rounds):
+        return {"cold": {"p50": sorted(rounds)[1], "rounds": list(rounds)}}
+
+    case = {
+        "peers": {
+            "normkit": times(2.0, 20.0, 4.0), "copy": times(1.0, 10.0, 2.0), "torch": times(4.0, 10.0, 8.0),
+            "liger": {"error": "broken"}, "normkit-raw": times(1.0, 1.0, 1.0),
+        }
+    }  # fmt: skip
+    assert table.ratio(case, "normkit", "copy", "cold") == 2.0
+    assert table.fastest(case, "cold") == "torch" and table.ratio(case, "normkit", "torch", "cold") == 0.5
+    assert table.ratio(case, "normkit", "liger", "cold") is None and table.fastest(case, "warm") is None
+    assert table.gigabytes(3e9, 1000.0) == 3000.0
+
+
+def test_tables_of_no_results(module):
+    table = module("gpu_table")
+    empty = {
+        "kind": "gpu", "dry_run": False, "quick": False, "device": {"name": "a device"}, "versions": {}, "labels": {},
+        "absent": {"compute-sanitizer": "not on PATH"},
+        "sections": {"kernels": {"cases": {}, "not_measured": ["rms_norm forward 512x65536 float32"]}},
+    }  # fmt: skip
+    text = table.markdown(empty)
+    assert text.count("Not measured yet.") == 4 and "float64 on the host: not measured yet." in text
+    assert "Not measured, of kernels: rms_norm forward 512x65536 float32." in text
+    with pytest.raises(table.NotAResult, match="not a result"):
+        table.markdown({"kind": "norms"})
+
+
+def test_the_tables_command(dry, script):
+    script("gpu_table.py", "--check", *sorted((FOLDER / "results").glob("*-gpu.json")))
+    done = subprocess.run([sys.executable, FOLDER / "gpu_table.py", dry[0]], capture_output=True, text=True)
+    assert done.returncode == 1 and "is a dry run" in done.stderr
+
+
+def test_results_of_other_benchmarks_do_not_mind(module, result):
+    # benchmarks/results holds files of all kinds
+    assert module("table").kind(result) not in module("table").SECTIONS
