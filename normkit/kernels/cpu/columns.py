@@ -14,7 +14,7 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import in_range, unit_for, usual_range
-from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
+from normkit.kernels.cpu.parallel import block_count, both, fill, flush, row_if
 from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, stream_from, write
 
 # Parts from which `*_many` is to be called
@@ -77,10 +77,11 @@ def column_sums(x, start, stop, shift, unit, first, second):  # (S, C), scalars,
 
 @leaf
 def _shifted_sums(x, start, stop, shift, unit, first, second, sums):  # (S, C), scalars, four (C,), (2, C)
-    first[:] = 0
-    second[:] = 0
+    fill(first, 0)
+    fill(second, 0)
     for i in range(start, stop, PIECE):
-        sums[:] = 0
+        fill(sums[0], 0)
+        fill(sums[1], 0)
         column_sums(x, i, min(i + PIECE, stop), shift, unit, sums[0], sums[1])
         flush(sums[0], first)
         flush(sums[1], second)
@@ -91,13 +92,12 @@ def sample_mean(x, unit, shift, sums):  # (S, C), two (C,), (2, C)
     """Write a rough mean of unit * x: that of some rows, evenly spread in groups of eight."""
     rows = x.shape[0]
     groups = min(rows, SAMPLE) // 8
-    shift[:] = 0
-    sums[:] = 0
-    if groups == 0:
-        column_sums(x, 0, rows, shift, unit, sums[0], sums[1])
-    for k in range(groups):
+    fill(shift, 0)
+    fill(sums[0], 0)
+    fill(sums[1], 0)
+    for k in range(max(groups, 1)):
         i = k * (rows - 8) // max(groups - 1, 1)
-        column_sums(x, i, i + 8, shift, unit, sums[0], sums[1])
+        column_sums(x, i, min(i + 8, rows), shift, unit, sums[0], sums[1])
     count = rows if groups == 0 else 8 * groups
     for j in range(shift.size):
         shift[j] = sums[0, j] / count
@@ -111,15 +111,16 @@ def block_moments(x, start, stop, unit, shift, first, second, sums):  # (S, C), 
     variance is what is left of the second moment, and rounded as that is.
     """
     rows = np.float64(stop - start)
-    _shifted_sums(x, start, stop, shift, unit, first, second, sums)
-    near = np.int64(0)
-    for j in range(shift.size):
-        near += np.int64(4.0 * first[j] * first[j] <= 3.0 * second[j] * rows)
-    if near < shift.size:
+    for attempt in range(2):
+        _shifted_sums(x, start, stop, shift, unit, first, second, sums)
+        near = np.int64(0)
         for j in range(shift.size):
+            near += np.int64(4.0 * first[j] * first[j] <= 3.0 * second[j] * rows)
+        if near == shift.size or attempt == 1:
+            break
+        for j in range(shift.size):  # the sums of the others come out the same
             if not 4.0 * first[j] * first[j] <= 3.0 * second[j] * rows:
                 shift[j] = shift[j] + first[j] / rows
-        _shifted_sums(x, start, stop, shift, unit, first, second, sums)  # the other columns' come out the same
     share = 1.0 / rows
     for j in range(shift.size):
         first[j] *= share
@@ -130,8 +131,8 @@ def merge_moments(rows, shift, first, second, high, low, var):  # scalar, three 
     """Write mean (high + low) and biased variance of each column from the moments of the blocks of rows."""
     blocks, columns = shift.shape
     base = shift[0]  # offsets from it are small and do not cancel
-    low[:] = 0.0
-    var[:] = 0.0
+    fill(low, 0.0)
+    fill(var, 0.0)
     for b in range(blocks):
         n = np.float64((b + 1) * rows // blocks - b * rows // blocks)
         s, f = shift[b], first[b]
@@ -169,9 +170,9 @@ def merge_groups(groups, high, low, var, like):  # scalar, three (C,), row of th
             between = ((high[c] - base) + low[c]) - offset
             v += var[c] + between * between
         mean = np.float64(computed(like, base + offset))
-        high[start:stop] = mean
-        low[start:stop] = (base - mean) + offset
-        var[start:stop] = v / width
+        fill(high[start:stop], mean)
+        fill(low[start:stop], (base - mean) + offset)
+        fill(var[start:stop], v / width)
 
 
 @leaf
@@ -204,11 +205,9 @@ def normalize_block(x, start, stop, unit, high, scale, offset, y, streamed):
     w, n = lanes(x[0]), x.shape[1]
     i = start
     while i < stop:
-        two = n >= WIDE and i + 2 <= stop
-        j = max(streamed, 0)
-        if j > 0:
-            _normalize_at(0, j, x, i, 2 if two else 1, unit, high, scale, offset, y, -1)
-        if two:
+        rows = 2 if n >= WIDE and i + 2 <= stop else 1
+        j = head = max(streamed, 0)
+        if rows == 2:
             while j + w <= n:
                 _normalize_at(j, w, x, i, 2, unit, high, scale, offset, y, streamed)
                 j += w
@@ -216,9 +215,10 @@ def normalize_block(x, start, stop, unit, high, scale, offset, y, streamed):
             while j + w <= n:
                 _normalize_at(j, w, x, i, 1, unit, high, scale, offset, y, streamed)
                 j += w
-        if j < n:
-            _normalize_at(j, n - j, x, i, 2 if two else 1, unit, high, scale, offset, y, -1)
-        i += 2 if two else 1
+        for at, part in ((0, head), (j, n - j)):  # before and after the whole vectors
+            if part > 0:
+                _normalize_at(at, part, x, i, rows, unit, high, scale, offset, y, -1)
+        i += rows
 
 
 @leaf
@@ -253,7 +253,7 @@ def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd, streamed):
     t, double = np.empty((6, columns), gamma.dtype), np.empty((5, columns))
     sums, unit, shift = t[:2], t[2], t[3:4]
     first, second, high, low, var = double[:1], double[1:2], double[2], double[3], double[4]
-    unit[:] = 1
+    fill(unit, 1)
     again = True
     while again:
         sample_mean(x, unit, shift[0], sums)
@@ -286,13 +286,14 @@ def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
     shift = np.empty((blocks, columns), gamma.dtype)
     first, second = np.empty((blocks, columns)), np.empty((blocks, columns))
     for v in range(parts):
-        unit[:] = 1
+        fill(unit, 1)
         again = True
         while again:
             sample_mean(x[v], unit, t[1], t[2:])
             for b in prange(blocks):
                 sums = np.empty((2, columns), gamma.dtype)
-                shift[b] = t[1]
+                for j in range(columns):
+                    shift[b, j] = t[1, j]
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
                 block_moments(x[v], start, stop, unit, shift[b], first[b], second[b], sums)
             again = _finish(x[v], groups, epsilon, shift, first, second, unit, high, low, var)

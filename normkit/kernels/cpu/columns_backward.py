@@ -5,7 +5,7 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.columns import PIECE, ROWS_PER_BLOCK, WIDE
-from normkit.kernels.cpu.parallel import block_count, both, flush
+from normkit.kernels.cpu.parallel import block_count, both, fill, flush
 from normkit.kernels.cpu.simd import lanes, load, muladd, store, stream_from, write
 
 
@@ -68,11 +68,9 @@ def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx,
     w, n = lanes(x[0]), x.shape[1]
     i = start
     while i < stop:
-        two = n >= WIDE and i + 2 <= stop
-        j = max(streamed, 0)
-        if j > 0:
-            _gradient_at(0, j, dy, x, i, 2 if two else 1, high, rstd, scale, minus_dot, offset, dx, -1)
-        if two:
+        rows = 2 if n >= WIDE and i + 2 <= stop else 1
+        j = head = max(streamed, 0)
+        if rows == 2:
             while j + w <= n:
                 _gradient_at(j, w, dy, x, i, 2, high, rstd, scale, minus_dot, offset, dx, streamed)
                 j += w
@@ -80,9 +78,10 @@ def gradient_block(dy, x, start, stop, high, rstd, scale, minus_dot, offset, dx,
             while j + w <= n:
                 _gradient_at(j, w, dy, x, i, 1, high, rstd, scale, minus_dot, offset, dx, streamed)
                 j += w
-        if j < n:
-            _gradient_at(j, n - j, dy, x, i, 2 if two else 1, high, rstd, scale, minus_dot, offset, dx, -1)
-        i += 2 if two else 1
+        for at, part in ((0, head), (j, n - j)):  # before and after the whole vectors
+            if part > 0:
+                _gradient_at(at, part, dy, x, i, rows, high, rstd, scale, minus_dot, offset, dx, -1)
+        i += rows
 
 
 @leaf(allocates=True)
@@ -103,7 +102,7 @@ def _of_columns(of_groups, of_columns):  # (G,), (C,)
             of_columns[j] = of_groups[j]
     else:
         for k in range(of_groups.size):
-            of_columns[k * width : (k + 1) * width] = of_groups[k]
+            fill(of_columns[k * width : (k + 1) * width], of_groups[k])
 
 
 @leaf
@@ -118,7 +117,7 @@ def _mean_over_groups(groups, sums, weights, count, means):  # scalar, two (C,),
         total = 0.0
         for j in range(k * width, (k + 1) * width):
             total += weights[j] * sums[j]
-        means[k * width : (k + 1) * width] = total * share
+        fill(means[k * width : (k + 1) * width], total * share)
 
 
 @leaf
