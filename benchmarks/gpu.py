@@ -20,7 +20,8 @@ RESTARTS = 12
 # seconds without a new result after which a kernel is taken to hang; compiling one takes less
 PATIENCE = 120.0
 # a case that has begun may be ended after the time is over
-GRACE = 45.0
+GRACE = 20.0
+LATE = "late"
 
 
 def _sections(context, parameter, value):
@@ -38,22 +39,18 @@ def _stamp(path):
 
 
 def _wait(process, output, deadline, patience):
-    """Return the worker's status, or why it was stopped."""
+    """Return the worker's status, or why it was stopped; LATE, where only the time was over."""
     seen, since = None, time.time()
     while (status := process.poll()) is None:
         time.sleep(0.05)
         now, stamp = time.time(), _stamp(Store.heartbeat(output))
         if stamp != seen:
             seen, since = stamp, now
-        reason = None
-        if now - since > patience:
-            reason = f"stopped after {patience:.0f} s without a result"
-        elif now > deadline + GRACE:
-            reason = f"stopped {GRACE:.0f} s after the time was over"
-        if reason:
+        late = now > deadline + GRACE
+        if late or now - since > patience:
             process.kill()
             process.wait()
-            return reason
+            return LATE if late else f"stopped after {patience:.0f} s without a result"
     return status
 
 
@@ -76,6 +73,10 @@ def supervise(options, patience=PATIENCE):
         if status in (0, 1, 2):
             return status
         store = Store.read(output)
+        if status == LATE:  # the case is one that was not measured
+            if store:
+                store.close()
+            return 1 if store and store.wrong() else 0
         key = store.settle(_why(status)) if store else None
         click.echo(f"{key or 'the worker'}: {_why(status)}", err=True)
         if key is None and status != RESTART:

@@ -105,6 +105,8 @@ class Store:
 
     def save(self):
         """Write the file, at once or not at all."""
+        for part in self.result["sections"].values():
+            part["not_measured"] = [key for key in part["not_measured"] if key not in part["cases"]]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         new = self.path.with_name(self.path.name + ".new")
         new.write_text(norms.dump(self.result) + "\n", encoding="utf-8")

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 SECTIONS = {
     "environment": 0.01,
     "copy": 0.03,
-    "correctness": 0.27,
-    "sanitizer": 0.17,
-    "kernels": 0.40,
+    "compile": 0.14,
+    "correctness": 0.16,
+    "sanitizer": 0.16,
+    "kernels": 0.36,
     "host": 0.04,
-    "training": 0.08,
+    "training": 0.10,
 }
 
 

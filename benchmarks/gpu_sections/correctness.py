@@ -41,35 +41,38 @@ def _on_last(shapes):
     return {name: (shape, -1) for name, shape in shapes.items()}
 
 
-def items(run):
-    """Return the checks: all functions in float32, then how they are called, then the other types."""
-    subjects = gpu_family.subjects()
-    found = []
-
-    def add(subject, dtype, variant, shape):
-        (dimensions, axis) = _shapes(subject, run)[shape]
-        fields = {"function": subject.name, "dtype": dtype, "shape": "x".join(map(str, dimensions))}
-        key = f"{subject.name} {fields['shape']} axis {axis} {dtype}" + (f" {variant}" if variant else "")
-        found.append(Item(key, lambda: check(run, subject, dimensions, axis, dtype, variant), fields))
-
-    def first(subject):
-        return next(iter(_shapes(subject, run)))
-
-    for subject in subjects:
-        add(subject, "float32", "", first(subject))
-    for variant in VARIANTS:
-        for subject in subjects:
-            add(subject, "float32", variant, first(subject))
+def checks(run):
+    """Yield (subject, shape, axis, dtype, variant): all in float32, then how they are called, then the other types."""
+    subjects = {subject: _shapes(subject, run) for subject in gpu_family.subjects()}
+    # the first of its shapes stands for a subject
+    first = {subject: next(iter(shapes)) for subject, shapes in subjects.items()}
+    for variant in ("", *VARIANTS):
+        for subject, shapes in subjects.items():
+            yield subject, *shapes[first[subject]], "float32", variant
     for dtype in DTYPES[:2] if run.quick else DTYPES:
-        for subject in subjects:
-            for shape in _shapes(subject, run):
-                if (dtype, shape) != ("float32", first(subject)) and (not run.quick or shape in ("odd", "NCHW")):
-                    add(subject, dtype, "", shape)
-    if not run.quick:
-        for variant in VARIANTS:
-            for subject in subjects:
-                add(subject, "bfloat16", variant, first(subject))
+        for subject, shapes in subjects.items():
+            for name, (shape, axis) in shapes.items():
+                if (dtype, name) != ("float32", first[subject]) and (not run.quick or name in ("odd", "NCHW")):
+                    yield subject, shape, axis, dtype, ""
+    for variant in () if run.quick else VARIANTS:
+        for subject, shapes in subjects.items():
+            yield subject, *shapes[first[subject]], "bfloat16", variant
+
+
+def items(run):
+    """Return the checks as cases."""
+    found = []
+    for given in checks(run):
+        subject, shape, axis, dtype, variant = given
+        fields = {"function": subject.name, "dtype": dtype, "shape": "x".join(map(str, shape))}
+        key = f"{subject.name} {fields['shape']} axis {axis} {dtype}" + (f" {variant}" if variant else "")
+        found.append(Item(key, lambda given=given: check(run, *given), fields))
     return found
+
+
+def launched(run, subject, shape, axis, dtype, variant):
+    """Call what a check calls, for the sake of its launches."""
+    subject.run(gpu_family.Arrays(shape, axis, dtype, run.device.kind, shifted=variant == "misaligned"), False)
 
 
 def check(run, subject, shape, axis, dtype, variant):

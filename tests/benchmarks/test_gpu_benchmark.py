@@ -70,9 +70,9 @@ def test_file_of_a_dry_run(dry, result):
     assert "dry run" in result["device"]["name"] and result["versions"]["torch"] == torch.__version__
     assert not dry[0].with_name("gpu.json.running").exists()
     parts = result["sections"]
-    assert list(parts) == ["environment", "copy", "correctness", "sanitizer", "kernels", "host", "training"]
+    assert list(parts) == ["environment", "copy", "compile", "correctness", "sanitizer", "kernels", "host", "training"]
     for name, part in parts.items():
-        assert part["not_measured"] == [] and (part["cases"] or name == "sanitizer")
+        assert part["not_measured"] == [] and (part["cases"] or name in ("compile", "sanitizer"))
     assert result["absent"] == {"compute-sanitizer": "needs a device"}
 
 
@@ -196,6 +196,17 @@ def test_a_kernel_that_hangs_or_kills_ends_only_its_case(module, monkeypatch, tm
     assert found["dies"]["error"] == "the process ended with status 3" and found["poisons"]["error"] == "own words"
 
 
+def test_what_runs_when_the_time_is_over_was_not_measured(module, monkeypatch, tmp_path, read):
+    gpu = module("gpu")
+    worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
+    worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
+    monkeypatch.setattr(gpu, "WORKER", worker)
+    monkeypatch.setattr(gpu, "GRACE", 4.0)
+    options = {"output": str(file), "deadline": time.time(), "fresh": False, "retry": False}
+    assert gpu.supervise(options) == 0
+    assert read(file)["sections"] == {} and not file.with_name("gpu.json.running").exists()
+
+
 def test_failures_can_be_tried_again(module, tmp_path):
     store = module("gpu_store").Store(tmp_path / "gpu.json", {"sections": {}})
     records = {
@@ -308,6 +319,26 @@ def test_raw_launches_have_the_arguments_of_the_launch_module(module, gpu_cases,
             assert tuple(bound["shape"]) == wanted
         else:
             assert (bound["rows"], bound["columns"]) == shape
+
+
+def test_kernels_are_noted_instead_of_launched(module, gpu_cases, monkeypatch):
+    driver = module("normkit.kernels.cuda.driver")
+    library = module("normkit.kernels.cuda.library")
+    compiling, peer = module("gpu_compile"), module("gpu_peers.raw_peer")
+    monkeypatch.setattr(driver, "current_device", lambda: driver.Device(0, (9, 0), 132))
+    run_ = types.SimpleNamespace(device=module("gpu_device").Host())
+    case, launch = gpu_cases.Case("layer_norm", (6, 64), -1, "float32", "forward"), library.enqueue
+
+    def call():
+        peer.ways(run_, case, *gpu_cases.empty(case, "cpu"))["launch"]()
+
+    def fails():
+        call()
+        raise RuntimeError("results that nobody computed")
+
+    found = compiling.needed([call, fails])
+    assert [(name, norm.dtype, capability) for name, norm, capability in found] == [("rows.forward", "float32", (9, 0))]
+    assert library.enqueue is launch
 
 
 def test_tables(module, result, grids):

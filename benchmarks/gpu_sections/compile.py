@@ -1,0 +1,32 @@
+"""The kernels of the sections after it, compiled ahead on all cores."""
+
+import gpu_cases
+import gpu_compile
+from gpu_peers import normkit_peer, raw_peer
+
+from gpu_sections import Item, correctness
+
+
+def items(run):
+    """Return one case; none on the CPU, which has other kernels."""
+    return [] if run.dry else [Item("kernels", lambda: _compile(run))]
+
+
+def _calls(run):
+    """Yield calls that launch what the other sections launch."""
+    if "correctness" in run.sections:
+        for subject, shape, axis, dtype, variant in correctness.checks(run):
+            yield lambda given=(subject, shape, axis, dtype, variant): correctness.launched(run, *given)
+    if "kernels" in run.sections:
+        for case in gpu_cases.cases(run.quick, run.dry):
+            for peer in (normkit_peer, raw_peer):
+                yield lambda case=case, peer=peer: _call(run, case, peer)
+
+
+def _call(run, case, peer):
+    for call in peer.ways(run, case, *gpu_cases.empty(case, run.device.kind)).values():
+        call()
+
+
+def _compile(run):
+    return gpu_compile.compile_all(gpu_compile.needed(_calls(run)), min(90.0, run.left()))
