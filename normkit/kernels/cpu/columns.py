@@ -14,7 +14,7 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import in_range, unit_for, usual_range
-from normkit.kernels.cpu.parallel import block_count, both, fill, flush, row_if
+from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
 from normkit.kernels.cpu.simd import computed, lanes, load, muladd, splat, store, stream_from, write
 
 # Parts from which `*_many` is to be called
@@ -77,11 +77,10 @@ def column_sums(x, start, stop, shift, unit, first, second):  # (S, C), scalars,
 
 @leaf
 def _shifted_sums(x, start, stop, shift, unit, first, second, sums):  # (S, C), scalars, four (C,), (2, C)
-    fill(first, 0)
-    fill(second, 0)
+    first[:] = 0
+    second[:] = 0
     for i in range(start, stop, PIECE):
-        fill(sums[0], 0)
-        fill(sums[1], 0)
+        sums[:] = 0
         column_sums(x, i, min(i + PIECE, stop), shift, unit, sums[0], sums[1])
         flush(sums[0], first)
         flush(sums[1], second)
@@ -92,9 +91,8 @@ def sample_mean(x, unit, shift, sums):  # (S, C), two (C,), (2, C)
     """Write a rough mean of unit * x: that of some rows, evenly spread in groups of eight."""
     rows = x.shape[0]
     groups = min(rows, SAMPLE) // 8
-    fill(shift, 0)
-    fill(sums[0], 0)
-    fill(sums[1], 0)
+    shift[:] = 0
+    sums[:] = 0
     for k in range(max(groups, 1)):
         i = k * (rows - 8) // max(groups - 1, 1)
         column_sums(x, i, min(i + 8, rows), shift, unit, sums[0], sums[1])
@@ -131,8 +129,8 @@ def merge_moments(rows, shift, first, second, high, low, var):  # scalar, three 
     """Write mean (high + low) and biased variance of each column from the moments of the blocks of rows."""
     blocks, columns = shift.shape
     base = shift[0]  # offsets from it are small and do not cancel
-    fill(low, 0.0)
-    fill(var, 0.0)
+    low[:] = 0.0
+    var[:] = 0.0
     for b in range(blocks):
         n = np.float64((b + 1) * rows // blocks - b * rows // blocks)
         s, f = shift[b], first[b]
@@ -170,9 +168,9 @@ def merge_groups(groups, high, low, var, like):  # scalar, three (C,), row of th
             between = ((high[c] - base) + low[c]) - offset
             v += var[c] + between * between
         mean = np.float64(computed(like, base + offset))
-        fill(high[start:stop], mean)
-        fill(low[start:stop], (base - mean) + offset)
-        fill(var[start:stop], v / width)
+        high[start:stop] = mean
+        low[start:stop] = (base - mean) + offset
+        var[start:stop] = v / width
 
 
 @leaf
@@ -253,7 +251,7 @@ def _normalize_part(x, gamma, beta, epsilon, y, mean, rstd, streamed):
     t, double = np.empty((6, columns), gamma.dtype), np.empty((5, columns))
     sums, unit, shift = t[:2], t[2], t[3:4]
     first, second, high, low, var = double[:1], double[1:2], double[2], double[3], double[4]
-    fill(unit, 1)
+    unit[:] = 1
     again = True
     while again:
         sample_mean(x, unit, shift[0], sums)
@@ -286,13 +284,13 @@ def _normalize(x, gamma, beta, epsilon, y, mean, rstd):
     shift = np.empty((blocks, columns), gamma.dtype)
     first, second = np.empty((blocks, columns)), np.empty((blocks, columns))
     for v in range(parts):
-        fill(unit, 1)
+        unit[:] = 1
         again = True
         while again:
             sample_mean(x[v], unit, t[1], t[2:])
             for b in prange(blocks):
                 sums = np.empty((2, columns), gamma.dtype)
-                for j in range(columns):
+                for j in range(columns):  # assigning the row takes two seconds to compile, for the error it may raise
                     shift[b, j] = t[1, j]
                 start, stop = b * rows // blocks, (b + 1) * rows // blocks
                 block_moments(x[v], start, stop, unit, shift[b], first[b], second[b], sums)

@@ -5,7 +5,7 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.columns import PIECE, ROWS_PER_BLOCK, WIDE
-from normkit.kernels.cpu.parallel import block_count, both, fill, flush
+from normkit.kernels.cpu.parallel import block_count, both, flush
 from normkit.kernels.cpu.simd import lanes, load, muladd, store, stream_from, write
 
 
@@ -102,7 +102,7 @@ def _of_columns(of_groups, of_columns):  # (G,), (C,)
             of_columns[j] = of_groups[j]
     else:
         for k in range(of_groups.size):
-            fill(of_columns[k * width : (k + 1) * width], of_groups[k])
+            of_columns[k * width : (k + 1) * width] = of_groups[k]
 
 
 @leaf
@@ -117,7 +117,7 @@ def _mean_over_groups(groups, sums, weights, count, means):  # scalar, two (C,),
         total = 0.0
         for j in range(k * width, (k + 1) * width):
             total += weights[j] * sums[j]
-        fill(means[k * width : (k + 1) * width], total * share)
+        means[k * width : (k + 1) * width] = total * share
 
 
 @leaf

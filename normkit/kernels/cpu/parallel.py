@@ -16,13 +16,6 @@ def block_count(rows, least):
 
 
 @leaf
-def fill(a, value):  # (n,), scalar
-    """Write the value to every element; ``a[:] = value`` takes a second to compile, for the error that it may raise."""
-    for j in range(a.size):
-        a[j] = value
-
-
-@leaf
 def flush(sums, totals):  # two (n,)
     """Move sums to totals in float64."""
     for j in range(sums.size):

@@ -10,7 +10,7 @@ from numba import prange
 
 from normkit._jit import leaf
 from normkit.kernels.cpu.moments import in_range, pair, rows_mean_squares, rows_statistics
-from normkit.kernels.cpu.parallel import block_count, both, fill, flush, row_if
+from normkit.kernels.cpu.parallel import block_count, both, flush, row_if
 from normkit.kernels.cpu.simd import lanes, load, muladd, prefetch, splat, store, stream_from, total, write
 
 # Rows whose statistics are computed side by side, and the least that make a block
@@ -155,8 +155,8 @@ def two_gradient_sums(dy, x, i, k, high, low, rstd, gamma, dgamma, dbeta, centre
     h1, s1 = splat(gamma, -high[k + 1]), splat(gamma, rstd[k + 1])
     l1 = splat(gamma, -low[k + 1] * rstd[k + 1])
     dy0, dy1, x0, x1 = dy[i], dy[i + 1], x[i], x[i + 1]
-    fill(g[k : k + 2], 0.0)
-    fill(dot[k : k + 2], 0.0)
+    g[k : k + 2] = 0.0
+    dot[k : k + 2] = 0.0
     for start in range(0, n, COLUMNS):
         stop = min(start + COLUMNS, n)
         g0 = splat(gamma, 0.0)
