@@ -16,7 +16,8 @@ from gpu_sections import SECTIONS
 from gpu_store import RESTART, Store
 
 WORKER = Path(__file__).with_name("gpu_worker.py")
-RESTARTS = 12
+# processes that a section may use up; the time is for the others too
+RESTARTS = 5
 # seconds without a new result after which a kernel is taken to hang; compiling one takes less
 PATIENCE = 120.0
 # a case that has begun may be ended after the time is over
@@ -62,8 +63,8 @@ def _why(status):
 
 def supervise(options, patience=PATIENCE):
     """Run workers until one gets to the end; return the exit status."""
-    output = Path(options["output"])
-    for _ in range(RESTARTS + 1):
+    output, ended = Path(options["output"]), {}
+    while options["sections"]:
         process = subprocess.Popen([sys.executable, str(WORKER), json.dumps(options)])
         try:
             status = _wait(process, output, options["deadline"], patience)
@@ -71,20 +72,22 @@ def supervise(options, patience=PATIENCE):
             if process.poll() is None:
                 process.kill()
         if status in (0, 1, 2):
-            return status
+            return 1 if ended and status == 0 else status
         store = Store.read(output)
         if status == LATE:  # the case is one that was not measured
             if store:
                 store.close()
             return 1 if store and store.wrong() else 0
-        key = store.settle(_why(status)) if store else None
-        click.echo(f"{key or 'the worker'}: {_why(status)}", err=True)
-        if key is None and status != RESTART:
+        case = store.settle(_why(status)) if store else None
+        click.echo(f"{': '.join(case) if case else 'the worker'}: {_why(status)}", err=True)
+        if case is None:
             return 1
+        section = case[0]
+        ended[section] = ended.get(section, 0) + 1
         options = {**options, "fresh": False, "retry": False}
-        if time.time() > options["deadline"]:
-            return 1
-    click.echo(f"given up after {RESTARTS} restarts; what was measured is in {output}", err=True)
+        if ended[section] > RESTARTS:
+            click.echo(f"{section}: given up after {RESTARTS} restarts", err=True)
+            options["sections"] = [name for name in options["sections"] if name != section]
     return 1
 
 

@@ -83,7 +83,7 @@ class Store:
             self.save()
 
     def settle(self, reason):
-        """Put down the case that was running as failed; return its key, None where none was."""
+        """Put down the case that was running as failed; return its section and key, None where none was."""
         note = self.heartbeat(self.path)
         if not note.exists():
             return None
@@ -91,7 +91,7 @@ class Store:
         if key not in self.cases(section):  # else the worker has said itself what came of it
             self.put(section, key, {"error": reason})
         self.close()
-        return key
+        return section, key
 
     def close(self):
         """Write the file; nothing runs any more."""

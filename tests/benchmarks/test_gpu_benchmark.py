@@ -1,13 +1,10 @@
 """The benchmark of the GPU, held by its dry run on the CPU: file, resumption, time, tables; no time is asserted."""
 
 import copy
-import dataclasses
-import inspect
 import json
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -35,11 +32,6 @@ def dry(tmp_path_factory):
 @pytest.fixture
 def result(dry, read):
     return read(dry[0])
-
-
-@pytest.fixture
-def gpu_cases(module):
-    return module("gpu_cases")
 
 
 def test_help_needs_nothing():
@@ -184,16 +176,40 @@ store.close()
 """
 
 
+def options(file, seconds):
+    return {
+        "output": str(file), "deadline": time.time() + seconds, "fresh": False, "retry": False,
+        "sections": ["kernels", "host"],
+    }  # fmt: skip
+
+
 def test_a_kernel_that_hangs_or_kills_ends_only_its_case(module, monkeypatch, tmp_path, read):
     gpu = module("gpu")
     worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
     worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
     monkeypatch.setattr(gpu, "WORKER", worker)
-    options = {"output": str(file), "deadline": time.time() + 100, "fresh": False, "retry": False}
-    assert gpu.supervise(options, patience=4.0) == 0
+    assert gpu.supervise(options(file, 100), patience=4.0) == 1
     found = read(file)["sections"]["kernels"]["cases"]
     assert found["hangs"]["error"].startswith("stopped after 4 s") and found["works"] == {"right": True}
     assert found["dies"]["error"] == "the process ended with status 3" and found["poisons"]["error"] == "own words"
+
+
+def test_a_section_that_keeps_failing_is_given_up(module, monkeypatch, tmp_path, read):
+    gpu = module("gpu")
+    worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
+    code = """
+for i in range(9):
+    if "kernels" in options["sections"] and str(i) not in store.cases("kernels"):
+        store.begin("kernels", str(i))
+        os._exit(3)
+store.put("host", "works", {{"right": True}})
+store.close()
+"""
+    worker.write_text((WORKER.partition("for key")[0] + code).format(folder=str(FOLDER)), encoding="utf-8")
+    monkeypatch.setattr(gpu, "WORKER", worker)
+    assert gpu.supervise(options(file, 100)) == 1
+    parts = read(file)["sections"]
+    assert list(parts["kernels"]["cases"]) == list("012345") and parts["host"]["cases"]["works"]["right"]
 
 
 def test_what_runs_when_the_time_is_over_was_not_measured(module, monkeypatch, tmp_path, read):
@@ -202,143 +218,8 @@ def test_what_runs_when_the_time_is_over_was_not_measured(module, monkeypatch, t
     worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
     monkeypatch.setattr(gpu, "WORKER", worker)
     monkeypatch.setattr(gpu, "GRACE", 4.0)
-    options = {"output": str(file), "deadline": time.time(), "fresh": False, "retry": False}
-    assert gpu.supervise(options) == 0
+    assert gpu.supervise(options(file, 0)) == 0
     assert read(file)["sections"] == {} and not file.with_name("gpu.json.running").exists()
-
-
-def test_failures_can_be_tried_again(module, tmp_path):
-    store = module("gpu_store").Store(tmp_path / "gpu.json", {"sections": {}})
-    records = {
-        "right": {"right": True}, "wrong": {"right": False}, "ended": {"error": "hung"},
-        "own": {"peers": {"normkit": {"error": "wrong result"}}}, "peer": {"peers": {"torch": {"error": "no"}}},
-    }  # fmt: skip
-    for key, record in records.items():
-        store.put("kernels", key, record)
-    assert store.wrong() == ["kernels: wrong", "kernels: ended", "kernels: own"]
-    store.forget_failures()
-    assert list(store.cases("kernels")) == ["right", "peer"]
-
-
-def test_cases_are_those_that_are_asked_for(gpu_cases):
-    every = gpu_cases.cases()
-    assert len({case.key for case in every}) == len(every)
-    rows = [case for case in every if len(case.shape) == 2]
-    large = [case for case in rows if case.bytes >= 2 * 64e6]
-    for function in gpu_cases.FUNCTIONS:
-        for direction in gpu_cases.DIRECTIONS:
-            for dtype in gpu_cases.DTYPES:
-                found = [c for c in large if (c.function, c.direction, c.dtype) == (function, direction, dtype)]
-                assert {case.channels for case in found} >= {1024, 2048, 4096, 8192, 16384, 32768, 65536}
-    assert {case.shape[0] for case in rows} >= {1, 8, 64, 512, 4096, 32768}
-    assert every[0].direction == "backward" and every[0].shape == (8192, 4096)
-    for case in every:
-        arrays = 2 if case.direction == "forward" else 3
-        assert case.bytes == arrays * np.prod(case.shape) * {"float32": 4}.get(case.dtype, 2)
-
-
-def test_reference_is_that_of_the_other_benchmark(module, gpu_cases):
-    norm_cases = module("norm_cases")
-    images = [gpu_cases.Case("batch_norm", (3, 8, 5, 4), 1, "float32", d) for d in gpu_cases.DIRECTIONS]
-    for case in [*gpu_cases.cases(dry=True), *images]:
-        inputs = [a.double() for a in gpu_cases.draw(case, "cpu")]
-        wanted = norm_cases.reference(case, *(a.numpy() for a in inputs))
-        found = gpu_cases.reference(case, *inputs)
-        for a, b in zip(found, wanted, strict=True):
-            np.testing.assert_allclose(a.numpy(), b, rtol=0, atol=1e-12)
-
-
-def test_a_wrong_result_is_not_timed(module, gpu_cases, monkeypatch):
-    kernels, peer = module("gpu_sections.kernels"), module("gpu_peers.normkit_peer")
-    run_ = types.SimpleNamespace(device=module("gpu_device").Host(), peers=["normkit"], quick=True)
-    case = gpu_cases.Case("layer_norm", (6, 64), -1, "float32", "backward")
-    genuine = peer.ways
-
-    def wrong(*arguments):
-        call = genuine(*arguments)["fresh"]
-
-        def without_beta():
-            dx, dgamma, dbeta = call()
-            return dx, dgamma, 0.9 * dbeta
-
-        def fails():
-            raise RuntimeError("no such kernel\nand more")
-
-        return {"rough": without_beta, "fails": fails}
-
-    monkeypatch.setattr(peer, "ways", wrong)
-    calls, peers = kernels.prepare(run_, case)
-    assert calls == {} and "wrong result" in peers["normkit"]["failed"]["rough"]
-    assert peers["normkit"]["failed"]["fails"] == "RuntimeError: no such kernel"
-    assert module("gpu_store").failed({"peers": peers})
-
-
-@pytest.mark.parametrize(
-    "function, shape",
-    [("layer_norm", (6, 64)), ("rms_norm", (6, 64)), ("batch_norm", (6, 64)), ("batch_norm", (3, 8, 5, 4))],
-)
-def test_raw_launches_have_the_arguments_of_the_launch_module(module, gpu_cases, monkeypatch, function, shape):
-    launch = pytest.importorskip("normkit.kernels.cuda.launch")
-    peer = module("gpu_peers.raw_peer")
-    called = []
-
-    def recorder(name):
-        signature = inspect.signature(getattr(launch, name))
-
-        def record(*arguments, **options):
-            bound = signature.bind(*arguments, **options).arguments
-            called.append((name, bound))
-            return 64
-
-        return record
-
-    names = ("normalize_rows", "normalize_rows_backward", "rows_workspace", "normalize_channels",
-             "normalize_channels_backward", "channels_workspace")  # fmt: skip
-    for name in names:
-        monkeypatch.setattr(launch, name, recorder(name))
-    run_ = types.SimpleNamespace(device=module("gpu_device").Host())
-    axis = 1 if len(shape) == 4 else -1
-    case = gpu_cases.Case(function, shape, axis, "bfloat16", "backward")
-    inputs = dict(zip(("x", "dy", "gamma", "beta"), gpu_cases.draw(case, "cpu")))
-    for direction in ("forward", "backward"):
-        case = dataclasses.replace(case, direction=direction)
-        (call,) = peer.ways(run_, case, *inputs.values()).values()
-        results = call()
-        name, bound = called[-1]
-        assert name.endswith("backward") == (direction == "backward")
-        assert bound["dtype"] == bound["parameters"] == "bfloat16" and bound["stream"] == 0
-        for argument in ("x", "gamma"):
-            assert bound[argument] == inputs[argument].data_ptr()
-        outputs = ("dx", "dgamma", "dbeta") if direction == "backward" else ("y",)
-        for argument, tensor in zip(outputs, results):
-            assert bound[argument] == tensor.data_ptr()
-        if function == "rms_norm":
-            assert bound["beta" if direction == "forward" else "dbeta"] == 0 and bound["centred"] is False
-        if function == "batch_norm":
-            wanted = (6, 64, 1, True, 0) if len(shape) == 2 else (3, 8, 20, False, 0)
-            assert tuple(bound["shape"]) == wanted
-        else:
-            assert (bound["rows"], bound["columns"]) == shape
-
-
-def test_kernels_are_noted_instead_of_launched(module, gpu_cases, monkeypatch):
-    driver = module("normkit.kernels.cuda.driver")
-    library = module("normkit.kernels.cuda.library")
-    compiling, peer = module("gpu_compile"), module("gpu_peers.raw_peer")
-    monkeypatch.setattr(driver, "current_device", lambda: driver.Device(0, (9, 0), 132))
-    run_ = types.SimpleNamespace(device=module("gpu_device").Host())
-    case, launch = gpu_cases.Case("layer_norm", (6, 64), -1, "float32", "forward"), library.enqueue
-
-    def call():
-        peer.ways(run_, case, *gpu_cases.empty(case, "cpu"))["launch"]()
-
-    def fails():
-        call()
-        raise RuntimeError("results that nobody computed")
-
-    found = compiling.needed([call, fails])
-    assert [(name, norm.dtype, capability) for name, norm, capability in found] == [("rows.forward", "float32", (9, 0))]
-    assert library.enqueue is launch
 
 
 def test_tables(module, result, grids):
@@ -357,38 +238,6 @@ def test_tables(module, result, grids):
         column = rows[0].index("fastest peer")
         assert len(rows) == 6 and all(row[column] == "torch" for row in rows[2:])
     assert "72 of 72 right" in table.markdown(shown) and table.summary(shown)
-
-
-def test_ratios_pair_the_rounds(module):
-    table = module("gpu_table")
-
-    def times(*rounds):
-        return {"cold": {"p50": sorted(rounds)[1], "rounds": list(rounds)}}
-
-    case = {
-        "peers": {
-            "normkit": times(2.0, 20.0, 4.0), "copy": times(1.0, 10.0, 2.0), "torch": times(4.0, 10.0, 8.0),
-            "liger": {"error": "broken"}, "normkit-raw": times(1.0, 1.0, 1.0),
-        }
-    }  # fmt: skip
-    assert table.ratio(case, "normkit", "copy", "cold") == 2.0
-    assert table.fastest(case, "cold") == "torch" and table.ratio(case, "normkit", "torch", "cold") == 0.5
-    assert table.ratio(case, "normkit", "liger", "cold") is None and table.fastest(case, "warm") is None
-    assert table.gigabytes(3e9, 1000.0) == 3000.0
-
-
-def test_tables_of_no_results(module):
-    table = module("gpu_table")
-    empty = {
-        "kind": "gpu", "dry_run": False, "quick": False, "device": {"name": "a device"}, "versions": {}, "labels": {},
-        "absent": {"compute-sanitizer": "not on PATH"},
-        "sections": {"kernels": {"cases": {}, "not_measured": ["rms_norm forward 512x65536 float32"]}},
-    }  # fmt: skip
-    text = table.markdown(empty)
-    assert text.count("Not measured yet.") == 4 and "float64 on the host: not measured yet." in text
-    assert "Not measured, of kernels: rms_norm forward 512x65536 float32." in text
-    with pytest.raises(table.NotAResult, match="not a result"):
-        table.markdown({"kind": "norms"})
 
 
 def test_the_tables_command(dry, script):
