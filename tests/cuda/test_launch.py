@@ -151,10 +151,10 @@ def test_nothing_can_be_kept(monkeypatch, compiled):
 
 @pytest.mark.parametrize("columns", [1, 64, 65, 1000, 8192, 8193, 16384, 40000, 1 << 20])
 @pytest.mark.parametrize("dtype", variants.ITEM_SIZE)
-@pytest.mark.parametrize("vector", [True, False])
-def test_a_team_holds_its_row(columns, dtype, vector):
+@pytest.mark.parametrize(("vector", "added"), [(True, False), (False, False), (True, True)])
+def test_a_team_holds_its_row(columns, dtype, vector, added):
     for teams in (variants.FORWARD, variants.BACKWARD):
-        team = variants.team_for(teams, columns, dtype, vector)
+        team = variants.team_for(teams, columns, dtype, vector, added)
         assert not team.resident or columns <= team.threads * team.values
         assert team.values % (variants.VECTOR_BYTES // variants.ITEM_SIZE[dtype] if vector else 1) == 0
         assert team.block % team.threads == 0

@@ -2,6 +2,7 @@
 
 A block takes `x_threads` vectors of neighbouring channels, and its rows of threads take the rows of a split in turn.
 The grid is (tiles of channels, splits, samples, where a block takes another when there are more), for all of them.
+Beyond the end of a split its last row is read again, and what is added up is masked: no load waits for a branch.
 """
 
 import numpy as np
@@ -9,8 +10,8 @@ from numba import cuda
 
 from normkit.kernels.cuda import channels, device
 
-# Rows of a thread that are on their way at once
-AHEAD = 2
+# Rows of a thread that are on their way at once, of one array and of two
+MOMENTS_AHEAD, AHEAD = 4, 2
 
 
 def moments(norm, capability):
@@ -23,8 +24,8 @@ def moments(norm, capability):
     load, _, _ = device.access(norm.dtype, width, capability)
     x_threads, y_threads = norm.x_threads, norm.block // norm.x_threads
     merge, tree = channels.merge_into(norm.dtype), channels.merge_tree(norm.dtype, y_threads, x_threads)
-    divide, zero, buffer, shared_size = device.divide(norm.dtype), real(0), AHEAD * width, 4 * norm.block
-    rounds, two, three = channels.PIECE // AHEAD, 2 * width, 3 * width
+    divide, zero, buffer, shared_size = device.divide(norm.dtype), real(0), MOMENTS_AHEAD * width, 4 * norm.block
+    rounds, two, three = channels.PIECE // MOMENTS_AHEAD, 2 * width, 3 * width
 
     def piece(x, base, row, stop, channels, v, shift, sums, state, n):
         """Merge the next `rounds` reads of a thread; return how many rows it has now."""
@@ -32,19 +33,18 @@ def moments(norm, capability):
         for e in range(two):
             sums[e] = zero
         count = np.int64(0)
-        stop = min(stop, row + rounds * AHEAD * y_threads)
+        stop = min(stop, row + rounds * MOMENTS_AHEAD * y_threads)
         while row < stop:
-            for k in range(AHEAD):
-                if row + k * y_threads < stop:
-                    load(x, base + (row + k * y_threads) * channels, v, k * width)
-            for k in range(AHEAD):
-                if row + k * y_threads < stop:
-                    for e in range(width):
-                        d = v[k * width + e] - shift[e]
-                        sums[e] += d
-                        sums[width + e] += d * d
-                    count += 1
-            row += AHEAD * y_threads
+            for k in range(MOMENTS_AHEAD):
+                load(x, base + min(row + k * y_threads, stop - 1) * channels, v, k * width)
+            for k in range(MOMENTS_AHEAD):
+                inside = row + k * y_threads < stop
+                for e in range(width):
+                    d = v[k * width + e] - shift[e] if inside else zero
+                    sums[e] += d
+                    sums[width + e] += d * d
+                count += 1 if inside else 0
+            row += MOMENTS_AHEAD * y_threads
         m = real(count)
         for e in range(width):
             off = divide(sums[e], m)
@@ -72,7 +72,7 @@ def moments(norm, capability):
                 stop = min((split + 1) * chunk, length)
                 while row < stop:
                     n = piece(x, sample * length * channels + c, row, stop, channels, v, shift, sums, state, n)
-                    row += rounds * AHEAD * y_threads
+                    row += rounds * MOMENTS_AHEAD * y_threads
             q = (split * samples + sample) * channels + c
             for e in range(width):
                 tree(state, n, 3 * e, y, me, shared)
@@ -118,16 +118,17 @@ def sums(norm, capability):
                 stop = min((split + 1) * chunk, length)
                 while row < stop:
                     for k in range(AHEAD):
-                        if row + k * y_threads < stop:
-                            load(dy, base + (row + k * y_threads) * channels, grad, k * width)
-                            load(x, base + (row + k * y_threads) * channels, v, k * width)
+                        place = base + min(row + k * y_threads, stop - 1) * channels
+                        load(dy, place, grad, k * width)
+                        load(x, place, v, k * width)
                     for k in range(AHEAD):
-                        if row + k * y_threads < stop:
-                            for e in range(width):
-                                g, d = grad[k * width + e], v[k * width + e] - center[e]
-                                acc[e] += g
-                                acc[width + e] += g * d
-                                acc[2 * width + e] += d
+                        inside = row + k * y_threads < stop
+                        for e in range(width):
+                            g = grad[k * width + e] if inside else zero
+                            d = v[k * width + e] - center[e] if inside else zero
+                            acc[e] += g
+                            acc[width + e] += g * d
+                            acc[2 * width + e] += d
                     row += AHEAD * y_threads
             q = (split * samples + sample) * channels + c
             for j in range(count):
@@ -172,8 +173,7 @@ def apply(norm, capability):
             stop = min((split + 1) * chunk, length)
             while row < stop:
                 for k in range(AHEAD):
-                    if row + k * y_threads < stop:
-                        load(x, base + (row + k * y_threads) * channels, v, k * width)
+                    load(x, base + min(row + k * y_threads, stop - 1) * channels, v, k * width)
                 for k in range(AHEAD):
                     if row + k * y_threads < stop:
                         for e in range(width):
@@ -212,10 +212,10 @@ def gradient(norm, capability):
             stop = min((split + 1) * chunk, length)
             while row < stop:
                 for k in range(AHEAD):
-                    if row + k * y_threads < stop:
-                        load(dy, base + (row + k * y_threads) * channels, grad, k * width)
-                        if not fixed:
-                            load(x, base + (row + k * y_threads) * channels, v, k * width)
+                    place = base + min(row + k * y_threads, stop - 1) * channels
+                    load(dy, place, grad, k * width)
+                    if not fixed:
+                        load(x, place, v, k * width)
                 for k in range(AHEAD):
                     if row + k * y_threads < stop:
                         for e in range(width):

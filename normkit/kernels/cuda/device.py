@@ -55,6 +55,15 @@ def vector_width(dtype):
     return VECTOR_BYTES // ITEM_SIZE[dtype]
 
 
+def unpacks(dtype):
+    """Return whether what is loaded is unpacked.
+
+    Behind a branch that happens before the next load is issued, so that one waits for the other. To read the last
+    values of a row again, beyond its end, needs no branch, but addresses in registers.
+    """
+    return ITEM_SIZE[dtype] == 2
+
+
 def function(formula):
     """Return a plain Python function as one that kernels can call."""
     return formula if SIMULATED else cuda.jit(device=True, forceinline=True)(formula)

@@ -67,7 +67,7 @@ def normalize_rows(
     """
     device = driver.current_device()
     vector = is_vector(dtype, columns, (x, residual, s, gamma, beta, y))
-    team = variants.team_for(variants.FORWARD, columns, dtype, vector)
+    team = variants.team_for(variants.FORWARD, columns, dtype, vector, bool(residual))
     norm = variants.RowNorm(dtype, parameters, team, vector, centred, bool(residual), bool(gamma), bool(beta))
     grid = (ceil_div(rows, team.block // team.threads), 1, 1)
     arguments = (x, residual, s, gamma, beta, y, mean, rstd, rows, columns, 1 / columns, epsilon)

@@ -1,7 +1,8 @@
 """Channels first: (planes, length), a plane one channel of one sample; see `normkit.kernels.cuda.channels`.
 
-A team of `x_threads` takes a range of a plane, several values a thread on their way at once. The grid is (groups of
-planes, splits) for all of them; `chunk` is the length of a split.
+A team of `x_threads` takes a range of a plane. The grid is (groups of planes, splits) for all of them; `chunk` is the
+length of a split. Beyond its end its last values are read again, and what is added up is masked: no load waits for a
+branch.
 """
 
 import numpy as np
@@ -9,8 +10,8 @@ from numba import cuda
 
 from normkit.kernels.cuda import channels, device
 
-# Vectors of a thread that are on their way at once
-AHEAD = 2
+# Vectors of a thread that are on their way at once, of one array and of two
+MOMENTS_AHEAD, AHEAD = 4, 2
 
 
 def moments(norm, capability):
@@ -23,7 +24,7 @@ def moments(norm, capability):
     load, _, _ = device.access(norm.dtype, width, capability)
     threads, teams = norm.x_threads, norm.block // norm.x_threads
     merge, tree = channels.merge_into(norm.dtype), channels.merge_tree(norm.dtype, norm.x_threads, 1)
-    divide, zero, buffer, step = device.divide(norm.dtype), real(0), AHEAD * width, threads * width
+    divide, zero, buffer, step = device.divide(norm.dtype), real(0), MOMENTS_AHEAD * width, threads * width
     shared_size = 4 * norm.block
     rounds, two = max(1, channels.PIECE // buffer), 2 * width
 
@@ -33,21 +34,21 @@ def moments(norm, capability):
             sums[e] = zero
         count = np.int64(0)
         shift = zero
-        stop = min(stop, i + rounds * AHEAD * step)
+        last = stop - width
+        stop = min(stop, i + rounds * MOMENTS_AHEAD * step)
         while i < stop:
-            for k in range(AHEAD):
-                if i + k * step < stop:
-                    load(x, base + i + k * step, v, k * width)
+            for k in range(MOMENTS_AHEAD):
+                load(x, base + min(i + k * step, last), v, k * width)
             if count == 0:
                 shift = v[0]
-            for k in range(AHEAD):
-                if i + k * step < stop:
-                    for e in range(width):
-                        d = v[k * width + e] - shift
-                        sums[e] += d
-                        sums[width + e] += d * d
-                    count += width
-            i += AHEAD * step
+            for k in range(MOMENTS_AHEAD):
+                inside = i + k * step < stop
+                for e in range(width):
+                    d = v[k * width + e] - shift if inside else zero
+                    sums[e] += d
+                    sums[width + e] += d * d
+                count += width if inside else 0
+            i += MOMENTS_AHEAD * step
         first, second = zero, zero
         for e in range(width):
             first += sums[e]
@@ -74,7 +75,7 @@ def moments(norm, capability):
             stop = min((split + 1) * chunk, length)
             while i < stop:
                 n = piece(x, plane * length, i, stop, v, sums, state, n)
-                i += rounds * AHEAD * step
+                i += rounds * MOMENTS_AHEAD * step
         tree(state, n, 0, lane, me, shared)
         if lane == 0 and plane < planes:
             q, size = split * planes + plane, splits * planes
@@ -112,16 +113,17 @@ def sums(norm, capability):
             stop = min((split + 1) * chunk, length)
             while i < stop:
                 for k in range(AHEAD):
-                    if i + k * step < stop:
-                        load(dy, plane * length + i + k * step, grad, k * width)
-                        load(x, plane * length + i + k * step, v, k * width)
+                    place = plane * length + min(i + k * step, stop - width)
+                    load(dy, place, grad, k * width)
+                    load(x, place, v, k * width)
                 for k in range(AHEAD):
-                    if i + k * step < stop:
-                        for e in range(width):
-                            g, d = grad[k * width + e], v[k * width + e] - center
-                            acc[e] += g
-                            acc[width + e] += g * d
-                            acc[2 * width + e] += d
+                    inside = i + k * step < stop
+                    for e in range(width):
+                        g = grad[k * width + e] if inside else zero
+                        d = v[k * width + e] - center if inside else zero
+                        acc[e] += g
+                        acc[width + e] += g * d
+                        acc[2 * width + e] += d
                 i += AHEAD * step
         for j in range(3):
             result[j] = zero
@@ -159,8 +161,7 @@ def apply(norm, capability):
             stop = min((np.int64(cuda.blockIdx.y) + 1) * chunk, length)
             while i < stop:
                 for k in range(AHEAD):
-                    if i + k * step < stop:
-                        load(x, plane * length + i + k * step, v, k * width)
+                    load(x, plane * length + min(i + k * step, stop - width), v, k * width)
                 for k in range(AHEAD):
                     if i + k * step < stop:
                         for e in range(k * width, (k + 1) * width):
@@ -193,10 +194,10 @@ def gradient(norm, capability):
             stop = min((np.int64(cuda.blockIdx.y) + 1) * chunk, length)
             while i < stop:
                 for k in range(AHEAD):
-                    if i + k * step < stop:
-                        load(dy, plane * length + i + k * step, grad, k * width)
-                        if not fixed:
-                            load(x, plane * length + i + k * step, v, k * width)
+                    place = plane * length + min(i + k * step, stop - width)
+                    load(dy, place, grad, k * width)
+                    if not fixed:
+                        load(x, place, v, k * width)
                 for k in range(AHEAD):
                     if i + k * step < stop:
                         for e in range(k * width, (k + 1) * width):

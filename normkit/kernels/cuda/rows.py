@@ -41,29 +41,31 @@ def forward(norm, capability):
     limit, small = (real(v) for v in _RANGE[norm.dtype])
     back, retried = real(1 / small), norm.dtype != "float16"
 
-    def fill(x, residual, s, base, start, lane, columns, v, r):
+    clamped = device.unpacks(norm.dtype)
+
+    def fill(x, base, start, lane, end, columns, v):
+        """Read a piece; what is beyond the row's end is not to be used."""
         for k in range(chunks):
             c = start + (k * threads + lane) * width
-            if c < columns:
+            if clamped:
+                load(x, base + min(c, columns - width), v, k * width)
+            elif c < end:
                 load(x, base + c, v, k * width)
-                if added:
-                    load(residual, base + c, r, k * width)
-                    for e in range(k * width, (k + 1) * width):
-                        v[e] += r[e]
-                    store_rounded(s, base + c, v, k * width)
 
-    def refill(x, base, start, lane, columns, v):
+    def add(s, base, start, lane, end, v, r):
         for k in range(chunks):
             c = start + (k * threads + lane) * width
-            if c < columns:
-                load(x, base + c, v, k * width)
+            if c < end:
+                for e in range(k * width, (k + 1) * width):
+                    v[e] += r[e]
+                store_rounded(s, base + c, v, k * width)
 
-    fill, refill = device.function(fill), device.function(refill)
+    fill, add = device.function(fill), device.function(add)
 
     def kernel(x, residual, s, gamma, beta, y, mean, rstd, rows, columns, share, epsilon):
         lane = cuda.threadIdx.x % threads
         row = np.int64(cuda.blockIdx.x) * teams + cuda.threadIdx.x // threads
-        base = row * columns
+        base = min(row, rows - 1) * columns
         end = columns if row < rows else 0  # the other teams of the block go through the motions
         last = step if resident else end
         scratch = cuda.shared.array(scratch_size, real)
@@ -74,7 +76,10 @@ def forward(norm, capability):
         if resident or added:
             start = 0
             while start < last:
-                fill(x, residual, s, base, start, lane, end, v, p)
+                fill(x, base, start, lane, end, columns, v)
+                if added:
+                    fill(residual, base, start, lane, end, columns, p)
+                    add(s, base, start, lane, end, v, p)
                 start += step
             if added:
                 source = s
@@ -87,7 +92,7 @@ def forward(norm, capability):
                 start = 0
                 while start < last:
                     if not resident:
-                        refill(source, base, start, lane, end, v)
+                        fill(source, base, start, lane, end, columns, v)
                     for k in range(chunks):
                         if start + (k * threads + lane) * width < end:
                             for e in range(k * width, (k + 1) * width):
@@ -100,7 +105,7 @@ def forward(norm, capability):
             start = 0
             while start < last:
                 if not resident:
-                    refill(source, base, start, lane, end, v)
+                    fill(source, base, start, lane, end, columns, v)
                 for k in range(chunks):
                     if start + (k * threads + lane) * width < end:
                         for e in range(k * width, (k + 1) * width):
@@ -125,7 +130,7 @@ def forward(norm, capability):
         start = 0
         while start < last:
             if not resident:
-                refill(source, base, start, lane, end, v)
+                fill(source, base, start, lane, end, columns, v)
             for k in range(chunks):
                 c = start + (k * threads + lane) * width
                 if c < end:

@@ -23,19 +23,31 @@ def _row_sums(norm, capability):
     width = device.vector_width(norm.dtype) if norm.vector else 1
     load, _, _ = device.access(norm.dtype, width, capability)
     threads, values, centred, zero = team.threads, team.values, norm.centred, real(0)
-    chunks = values // width
+    chunks, clamped = values // width, device.unpacks(norm.dtype)
 
-    def fill(dy, x, base, start, lane, end, center, grad, d):
-        for k in range(chunks):
-            c, first = start + (k * threads + lane) * width, k * width
-            if c < end:
-                load(dy, base + c, grad, first)
-                load(x, base + c, d, first)
-                for e in range(first, first + width):
-                    d[e] -= center
-            else:
-                for e in range(first, first + width):
-                    grad[e], d[e] = zero, zero
+    def fill(dy, x, base, start, lane, end, columns, center, grad, d):
+        """Read a piece of dy and x - mean, zeros beyond the row's end."""
+        if clamped:
+            for k in range(chunks):
+                c = min(start + (k * threads + lane) * width, columns - width)
+                load(dy, base + c, grad, k * width)
+                load(x, base + c, d, k * width)
+            for k in range(chunks):
+                inside = start + (k * threads + lane) * width < end
+                for e in range(k * width, (k + 1) * width):
+                    grad[e] = grad[e] if inside else zero
+                    d[e] = d[e] - center if inside else zero
+        else:
+            for k in range(chunks):
+                c, first = start + (k * threads + lane) * width, k * width
+                if c < end:
+                    load(dy, base + c, grad, first)
+                    load(x, base + c, d, first)
+                    for e in range(first, first + width):
+                        d[e] -= center
+                else:
+                    for e in range(first, first + width):
+                        grad[e], d[e] = zero, zero
 
     def add_up(grad, d, gain, sums):
         for e in range(values):
@@ -132,7 +144,7 @@ def backward(norm, capability):
         turn = 0
         while first < rows:  # for the whole block; a team without a row goes through the motions
             row = first + own
-            base = row * columns
+            base = min(row, rows - 1) * columns
             end = columns if row < rows else 0
             center, r = zero, zero
             if row < rows:
@@ -140,7 +152,7 @@ def backward(norm, capability):
                 if centred:
                     center = mean[row]
             sums[0], sums[1], sums[2] = zero, zero, zero
-            fill(dy, x, base, 0, lane, end, center, grad, d)
+            fill(dy, x, base, 0, lane, end, columns, center, grad, d)
             add_up(grad, d, gain, sums)
             total(sums, scratch, turn)
             turn = 1 - turn
@@ -188,7 +200,7 @@ def row_means(norm, capability):
                     c = start + (k * threads + lane) * width
                     if c < columns:
                         load_parameter(gamma, c, gain, k * width)
-            fill(dy, x, row * columns, start, lane, columns, center, grad, d)
+            fill(dy, x, row * columns, start, lane, columns, columns, center, grad, d)
             add_up(grad, d, gain, sums)
             start += step
         total(sums, scratch, 0)
@@ -229,10 +241,10 @@ def column_gradient(norm, capability):
             if has_gamma:
                 load_parameter(gamma, c, gain, 0)
             while row < stop:
-                for k in range(AHEAD):
-                    if row + k < stop:
-                        load(dy, (row + k) * columns + c, grad, k * width)
-                        load(x, (row + k) * columns + c, d, k * width)
+                for k in range(AHEAD):  # beyond the end its last row: no load waits for a branch
+                    place = min(row + k, stop - 1) * columns + c
+                    load(dy, place, grad, k * width)
+                    load(x, place, d, k * width)
                 for k in range(AHEAD):
                     if row + k < stop:
                         center = mean[row + k] if centred else zero

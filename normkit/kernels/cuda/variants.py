@@ -61,7 +61,7 @@ FORWARD = {
     8192: Team(256, 32, 256, True, 4),
     16384: Team(512, 32, 512, True, 2),
     32768: Team(1024, 32, 1024, True, 1),
-    0: Team(1024, 16, 1024, False, 1),
+    0: Team(512, 16, 512, False, 2),
 }
 BACKWARD = {
     64: Team(8, 8, 128, True, 6),
@@ -75,20 +75,21 @@ BACKWARD = {
 }
 
 
-def team_for(teams, columns, dtype, vector):
+def team_for(teams, columns, dtype, vector, added=False):
     """Return the team of FORWARD or BACKWARD for rows of this length.
 
-    It is that of rows twice as long, with half the values a thread and half the blocks, where a value takes two
-    registers or, accessed by itself, a predicate. A block of 1024 threads has no more registers to give.
+    It is that of rows twice as long, with half the values a thread and half the blocks, where a residual is `added`, so
+    that both wait in registers, and where a value takes two registers or, accessed by itself, a predicate. A block of
+    1024 threads has no more registers to give.
     """
-    if dtype == "float64" or not vector:
-        team = team_for(teams, 2 * columns, "float32", True)
-        team = teams[0] if team.block == 1024 else team
-        return team._replace(values=team.values // 2, blocks=max(1, team.blocks // 2))
-    for longest, team in teams.items():
-        if columns <= longest:
-            return team
-    return teams[0]
+    factor = (2 if dtype == "float64" or not vector else 1) * (2 if added else 1)
+    team = next((team for longest, team in teams.items() if factor * columns <= longest), teams[0])
+    if factor == 1:
+        return team
+    if team.block == 1024:
+        team = teams[0]
+    least = VECTOR_BYTES // ITEM_SIZE[dtype] if vector else 1
+    return team._replace(values=max(team.values // factor, least), blocks=max(1, team.blocks // 2))
 
 
 class RowNorm(NamedTuple):
