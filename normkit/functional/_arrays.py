@@ -10,6 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from normkit import threads
+from normkit.functional._cuda_arrays import device_array, kind_of
 from normkit.functional._layouts import may_overlap
 
 # Below this many elements a parallel region costs more than it saves; times REGIONS for kernels of several regions.
@@ -35,6 +36,8 @@ class Kind:
     """
 
     __slots__ = ("dtype", "arithmetic", "_owner")
+    on_device = False
+    place = "the host's memory"
 
     def __init__(self, dtype, arithmetic, owner):
         self.dtype, self.arithmetic, self._owner = dtype, arithmetic, owner
@@ -81,7 +84,8 @@ def _library(a):
 def operand(x, name="x"):
     """Return any array of a supported dtype on the CPU as the kernels see it, and its `Kind`; never a copy.
 
-    Kernels see float32, float64, uint16 (bits of float16) and int16 (bits of bfloat16).
+    Kernels see float32, float64, uint16 (bits of float16) and int16 (bits of bfloat16). An array on a GPU comes as a
+    `DeviceArray` and its `DeviceKind`.
     """
     if type(x) is np.ndarray:
         dtype = x.dtype
@@ -97,6 +101,12 @@ def _operand_of_any(x, name):
     owner = x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array, whose mask would be lost; fill or compress it")
+    if not isinstance(x, np.ndarray):
+        if getattr(x, "requires_grad", False):
+            raise TypeError(f"{name} requires a gradient, which cannot be recorded here; pass {name}.detach()")
+        array = device_array(x, name)
+        if array is not None:
+            return _checked(array, array.dtype, kind_of(array), name, array.conversion)
     if isinstance(x, np.ndarray) or not hasattr(x, "__dlpack__"):
         x = owner = np.asarray(x)
         dtype = x.dtype
@@ -107,18 +117,28 @@ def _operand_of_any(x, name):
             data = None if seen is None else x.view(seen)
             owner = None if seen == dtype else x
     else:
-        if getattr(x, "requires_grad", False):
-            raise TypeError(f"{name} requires a gradient, which cannot be recorded here; pass {name}.detach()")
         dtype = str(x.dtype).rpartition(".")[2]
         if hasattr(x, "resolve_neg"):  # torch keeps a sign apart, which DLPack does not tell
             x = x.resolve_neg()
         data = _data_of_foreign(x, dtype)
-    if data is None:
-        how = f"convert it with np.asarray({name}, np.float32)"
-        raise TypeError(f"{name} must be {_KINDS}, got dtype {dtype}; {how}")
+    kind = None if data is None else Kind(dtype, _F64 if data.dtype == _F64 else _F32, owner)
+    return _checked(data, dtype, kind, name)
+
+
+def _checked(data, dtype, kind, name, conversion="np.asarray({}, np.float32)"):
+    """Return data and kind of an array that has dimensions and a dtype with a kind."""
+    if kind is None:
+        how = conversion.format(name)
+        raise TypeError(f"{name} must be {_KINDS}, got dtype {dtype}; convert it with {how}")
     if data.ndim == 0:
         raise ValueError(f"{name} must have at least one dimension, got a scalar")
-    return data, Kind(dtype, _F64 if data.dtype == _F64 else _F32, owner)
+    return data, kind
+
+
+def check_place(a, place, name):
+    """Raise unless a kind or device array is where the other arrays are."""
+    if a.place != place:
+        raise TypeError(f"{name} must be in {place}, as the other arrays are, got it in {a.place}; move it there")
 
 
 def _data_of_foreign(x, dtype):
@@ -141,6 +161,8 @@ def _data_of_foreign(x, dtype):
 def operand_like(a, data, kind, name, like="x"):
     """Return an array of the shape and dtype of x's (data, kind) as the kernels see it; `like` is what x is called."""
     a, a_kind = operand(a, name)
+    if a_kind is not kind:
+        check_place(a_kind, kind.place, name)
     if a.shape != data.shape:
         raise ValueError(f"{name} must have the shape of {like} {data.shape}, got {a.shape}")
     if a_kind is not kind and a.dtype != data.dtype:
@@ -156,13 +178,16 @@ def memory_for(out, data, kind, name="out"):
     if not (isinstance(out, np.ndarray) or hasattr(out, "__dlpack__")):
         raise ValueError(f"{name} must be an array of shape {shape} and dtype {dtype}, got {type(out).__name__}")
     memory, out_kind = operand(out, name)
+    if out_kind is not kind:
+        check_place(out_kind, kind.place, name)
     if memory.shape != shape or (out_kind is not kind and memory.dtype != data.dtype):
         got = f"shape {memory.shape}, dtype {out_kind.dtype}"
         raise ValueError(f"{name} must be an array of shape {shape} and dtype {dtype}, got {got}")
-    if memory.flags.carray and memory is out:
-        return memory
-    if not memory.flags.writeable:
-        raise ValueError(f"{name} must be writeable, got a read-only array")
+    if not kind.on_device:
+        if memory.flags.carray and memory is out:
+            return memory
+        if not memory.flags.writeable:
+            raise ValueError(f"{name} must be writeable, got a read-only array")
     if any(stride == 0 and n > 1 for stride, n in zip(memory.strides, shape)):
         raise ValueError(f"{name} must have a place for each element, got strides {memory.strides}")
     if getattr(out, "is_neg", bool)():
@@ -194,10 +219,30 @@ def parameter(a, shape, name, default, dtype, given=None, memory=None):
     if type(a) is not np.ndarray or a.dtype is not dtype:
         a = _numbers(a, name)
     if a.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {a.shape}")
+        raise shape_error(a, shape, name)
     if a.dtype is dtype and a.flags.carray and (given is None or not may_overlap(a, memory)):
         return a if len(shape) == 1 else a.reshape(-1)
     return _copy(a, dtype)
+
+
+def shape_error(a, shape, name):
+    """Return what is raised where a parameter or a statistic has not the shape that it must have."""
+    return ValueError(f"{name} must have shape {shape}, got {a.shape}")
+
+
+def float_error(name, got):
+    """Return what is raised where a moving statistic cannot hold what it would be updated to."""
+    return TypeError(f"{name} must be an array of float to be updated in place, got {got}")
+
+
+def sharing_error(first, second):
+    """Return what is raised where two results would be written to the same memory."""
+    return ValueError(f"{first} and {second} must not share memory, got overlapping arrays")
+
+
+def real_error(a, name):
+    """Return what is raised where a parameter or a statistic does not hold real numbers."""
+    return TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
 
 
 def statistic(a, shape, name, given=None, memory=None):
@@ -208,12 +253,15 @@ def statistic(a, shape, name, given=None, memory=None):
 def _numbers(a, name):
     """Return a as an ndarray of real numbers."""
     if type(a) is not np.ndarray:
+        array = device_array(a, name)
+        if array is not None:
+            check_place(array, Kind.place, name)
         if hasattr(a, "detach"):  # torch: a parameter that is being learned, a type that NumPy does not have
             a = a.detach()
             a = a.float() if str(a.dtype) == "torch.bfloat16" else a
         a = np.asarray(a)
     if a.dtype.kind not in "fiu" and a.dtype.name != "bfloat16":
-        raise TypeError(f"{name} must hold real numbers, got dtype {a.dtype}")
+        raise real_error(a, name)
     return a
 
 
@@ -238,6 +286,19 @@ def check_epsilon(epsilon, arithmetic):
     if epsilon < _SMALLEST[arithmetic]:
         raise ValueError(f"epsilon must be at least {_SMALLEST[arithmetic]} in {arithmetic}, got {epsilon}")
     return epsilon
+
+
+def check_alpha(alpha, arithmetic):
+    """Return alpha, a number or an array of one, as a float; it must be finite in the arithmetic."""
+    if hasattr(alpha, "item") and math.prod(alpha.shape) == 1:  # an array of one element, of any library
+        array = device_array(alpha, "alpha")
+        if array is not None:
+            check_place(array, Kind.place, "alpha")
+        alpha = alpha.item()
+    alpha = check_number(alpha, "alpha")
+    if not abs(alpha) <= np.finfo(arithmetic).max:
+        raise ValueError(f"alpha must be finite in {arithmetic}, got {alpha}")
+    return alpha
 
 
 def check_count(value, name):

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from normkit.functional import _cuda_channels
 from normkit.functional._arrays import (
     check_axis,
     check_count,
@@ -12,16 +13,13 @@ from normkit.functional._arrays import (
     parameter,
     statistic,
 )
-from normkit.functional._channels import batch_parts, fixed_coefficients
-
-
-def check_values(values):
-    """Raise unless there are values to take statistics of."""
-    if values == 1:
-        raise ValueError(
-            "each feature must have at least two values to take statistics of, got one; take a larger batch, or give "
-            "mean and var to normalize by"
-        )
+from normkit.functional._channels import (
+    batch_parts,
+    check_fixed,
+    check_values,
+    check_virtual,
+    fixed_coefficients,
+)
 
 
 def batch_norm(
@@ -37,7 +35,8 @@ def batch_norm(
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64
-        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any number of dimensions, any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or
+        CuPy on an NVIDIA GPU, where all other arrays must then be too.
     gamma, beta : array of shape (x.shape[axis],), optional
         Scale and shift. Default: ones and zeros.
     axis : int, default=-1
@@ -45,7 +44,8 @@ def batch_norm(
     epsilon : float, default=1e-3
         Added to the variance, positive (Keras' default; torch's is 1e-5).
     mean, var : array of shape (x.shape[axis],), optional
-        Statistics to use instead of the batch's; both or neither.
+        Statistics to use instead of the batch's; both or neither. On a GPU `var` is not checked: a channel where it
+        is negative becomes NaN.
     virtual_batch_size : int, optional
         Normalize consecutive parts of this many rows of axis 0 each by itself ("ghost batches"); a remainder joins
         the last part. Axis 0 must not be the feature axis.
@@ -58,6 +58,7 @@ def batch_norm(
     -------
     y : array, kind, shape and dtype of `x`
     mean, rstd : ndarray of float64, shape (x.shape[axis],) or (parts, x.shape[axis])
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Only with ``return_stats=True``; one row a part with `virtual_batch_size`. NaN for an empty batch: it has no
         statistics.
 
@@ -83,6 +84,10 @@ def batch_norm(
            [ 1.,  1.]])
     """
     data, kind = operand(x)
+    if kind.on_device:
+        return _cuda_channels.batch_norm(
+            data, kind, gamma, beta, axis, epsilon, mean, var, virtual_batch_size, out, return_stats
+        )
     axis = check_axis(axis, data.ndim)
     y_data = memory_for(out, data, kind)
     shape = (data.shape[axis],)
@@ -120,10 +125,7 @@ def batch_norm(
 
 def _fixed_statistics(mean, var, shape, virtual_batch_size):
     """Return given statistics to normalize by in float64."""
-    if mean is None or var is None:
-        raise ValueError("mean and var must be given together, got only one of them")
-    if virtual_batch_size is not None:
-        raise ValueError(f"virtual_batch_size must be None where mean and var are given, got {virtual_batch_size}")
+    check_fixed(mean, var, virtual_batch_size)
     mean = statistic(mean, shape, "mean").copy()  # it may be returned
     var = statistic(var, shape, "var")
     if (var < 0).any():
@@ -185,15 +187,17 @@ def batch_norm_backward(
     (True, array([3.]))
     """
     data, kind = operand(x)
+    if kind.on_device:
+        return _cuda_channels.batch_norm_backward(
+            data, kind, dy, gamma, mean, rstd, axis, training, virtual_batch_size, out
+        )
     dy = operand_like(dy, data, kind, "dy")
     axis = check_axis(axis, data.ndim)
     dx_data = memory_for(out, data, kind)
     channels = (data.shape[axis],)
     gamma = parameter(gamma, channels, "gamma", 1.0, kind.arithmetic, out, dx_data)
     if virtual_batch_size is not None:
-        if not training:
-            raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
-        virtual_batch_size = check_count(virtual_batch_size, "virtual_batch_size")
+        virtual_batch_size = check_virtual(virtual_batch_size, training)
     parts = batch_parts(data, axis, virtual_batch_size)
     shape = channels if virtual_batch_size is None else (parts.count, *channels)
     mean = statistic(mean, shape, "mean", out, dx_data)

@@ -2,17 +2,17 @@
 
 import numpy as np
 
+from normkit.functional import _cuda_channels
 from normkit.functional._arrays import (
     check_axis,
     check_epsilon,
-    check_number,
     memory_for,
     operand,
     parameter,
     statistic,
 )
-from normkit.functional._batch_norm import batch_norm_backward, check_values
-from normkit.functional._channels import batch_parts, fixed_coefficients
+from normkit.functional._batch_norm import batch_norm_backward
+from normkit.functional._channels import batch_parts, check_limits, check_values, fixed_coefficients
 
 
 def batch_renorm(
@@ -30,11 +30,13 @@ def batch_renorm(
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64
-        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any number of dimensions, any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or
+        CuPy on an NVIDIA GPU, where all other arrays must then be too.
     gamma, beta : array of shape (x.shape[axis],), optional
         Scale and shift. Default: ones and zeros.
     moving_mean, moving_var : array of shape (x.shape[axis],)
-        Moving statistics; not changed (see `update_running`).
+        Moving statistics; not changed (see `update_running`). On a GPU `moving_var` is not checked: a channel where
+        it is negative becomes NaN.
     r_max, d_max : float, default=3.0 and 5.0
         Limits of the corrections, at least 1 and 0 (the paper's final values; 1 and 0 give `batch_norm`).
     axis : int, default=-1
@@ -50,6 +52,7 @@ def batch_renorm(
     -------
     y : array, kind, shape and dtype of `x`
     mean, rstd, r, d : ndarray of float64, shape (x.shape[axis],)
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Only with ``return_stats=True``. NaN for an empty batch: it has no statistics.
 
     Raises
@@ -73,6 +76,11 @@ def batch_renorm(
     True
     """
     data, kind = operand(x)
+    if kind.on_device:
+        y, *statistics = _cuda_channels.batch_renorm(
+            data, kind, gamma, beta, moving_mean, moving_var, r_max, d_max, axis, epsilon, out
+        )
+        return (y, *statistics) if return_stats else y
     axis = check_axis(axis, data.ndim)
     shape = (data.shape[axis],)
     y_data = memory_for(out, data, kind)
@@ -83,11 +91,7 @@ def batch_renorm(
     if (moving_var < 0).any():
         raise ValueError(f"moving_var must not be negative, got {moving_var.min()}")
     epsilon = check_epsilon(epsilon, kind.arithmetic)
-    r_max, d_max = check_number(r_max, "r_max"), check_number(d_max, "d_max")
-    if not r_max >= 1:
-        raise ValueError(f"r_max must be at least 1, got {r_max}")
-    if not d_max >= 0:
-        raise ValueError(f"d_max must be at least 0, got {d_max}")
+    r_max, d_max = check_limits(r_max, d_max)
     parts = batch_parts(data, axis)
     mean, rstd = np.full(shape, np.nan), np.full(shape, np.nan)
     view = y = None
@@ -153,6 +157,8 @@ def batch_renorm_backward(dy, x, gamma, mean, rstd, r, d, *, axis=-1, out=None):
     (True, array([3.]))
     """
     data, kind = operand(x)
+    if kind.on_device:
+        return _cuda_channels.batch_renorm_backward(data, kind, dy, gamma, mean, rstd, r, d, axis, out)
     shape = (data.shape[check_axis(axis, data.ndim)],)
     r, d = statistic(r, shape, "r").copy(), statistic(d, shape, "d").copy()  # out may overlap them
     scale = parameter(gamma, shape, "gamma", 1.0, np.dtype(np.float64)) * r

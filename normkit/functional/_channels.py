@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from normkit.functional._arrays import REGIONS, run
+from normkit.functional._arrays import REGIONS, check_count, check_number, run
 from normkit.functional._layouts import Layout, memory_order, samples_order, split_at
 from normkit.kernels.cpu import columns, columns_backward, planes
 
@@ -30,26 +30,30 @@ class Parts:
     layout : Layout of the arrays that the methods take
     count : int
         Number of parts. Statistics are flat arrays of shape (count * groups,).
+    cuts : as given
+    channels, inner, groups : as given
+    last : bool
+        Whether the channels come last in memory.
     values : int
         Number of values that share statistics in the smallest part.
     """
 
     def __init__(self, order, outer, channels, inner, cuts, groups):
-        self.groups, self.channels, self._last = groups, channels, inner == 1
+        self.groups, self.channels, self.inner, self.last = groups, channels, inner, inner == 1
         self.count = sum(count for _, _, count in cuts)
         start, stop, count = cuts[0]
         self.values = (stop - start) // count * inner * (channels // max(groups, 1))
-        self._cuts = cuts
+        self.cuts = cuts
         shape: tuple[int, ...] = (outer * channels, inner)
-        if self._last:
+        if self.last:
             shape = (count, outer // count, channels) if len(cuts) == 1 else (outer, channels)
         self.layout = Layout(order, shape)
 
     def _pieces(self, *arrays):
         """Yield for each range: number of parts, range of statistics, and the arrays cut to the kernels' form."""
         first = 0
-        for start, stop, count in self._cuts:
-            if self._last:
+        for start, stop, count in self.cuts:
+            if self.last:
                 cut = [None if a is None else a[start:stop].reshape(count, -1, self.channels) for a in arrays]
             else:
                 cut = [None if a is None else a[start * self.channels : stop * self.channels] for a in arrays]
@@ -65,7 +69,7 @@ class Parts:
     def normalize(self, x, gamma, beta, epsilon, y):
         """Write y unless it is None; return mean and rstd, (count * groups,)."""
         mean, rstd = np.empty(self.count * self.groups), np.empty(self.count * self.groups)
-        if len(self._cuts) == 1:
+        if len(self.cuts) == 1:
             self._normalize(self.count, x, gamma, beta, epsilon, y, mean, rstd)
         else:
             for count, which, part, target in self._pieces(x, y):
@@ -74,7 +78,7 @@ class Parts:
 
     def _normalize(self, parts, x, gamma, beta, epsilon, y, mean, rstd):
         size = x.size // REGIONS
-        if self._last:
+        if self.last:
             kernel = columns.normalize_many if parts >= columns.MANY else columns.normalize
             run(kernel, size, x, gamma, beta, epsilon, y, mean, rstd)
         else:
@@ -82,7 +86,7 @@ class Parts:
 
     def gradient(self, dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
         """Write dx unless it is None; add to dgamma and dbeta, (C,)."""
-        if len(self._cuts) == 1:
+        if len(self.cuts) == 1:
             self._gradient(self.count, dy, x, gamma, mean, rstd, dx, dgamma, dbeta)
         else:
             for count, which, grad, part, target in self._pieces(dy, x, dx):
@@ -90,7 +94,7 @@ class Parts:
 
     def _gradient(self, parts, dy, x, gamma, mean, rstd, dx, dgamma, dbeta):
         size = x.size // REGIONS
-        if self._last:
+        if self.last:
             kernel = columns_backward.gradient_many if parts >= columns.MANY else columns_backward.gradient
             run(kernel, size, dy, x, gamma, mean, rstd, dx, dgamma, dbeta)
         else:
@@ -99,7 +103,41 @@ class Parts:
 
     def scale_and_shift(self, x, high, scale, offset, y):
         """Write y = (x - high) * scale + offset, three numbers a channel in the type of the arithmetic."""
-        run(columns.scale_and_shift if self._last else planes.scale_and_shift, x.size, x, high, scale, offset, y)
+        run(columns.scale_and_shift if self.last else planes.scale_and_shift, x.size, x, high, scale, offset, y)
+
+
+def check_values(values):
+    """Raise unless there are values to take statistics of."""
+    if values == 1:
+        raise ValueError(
+            "each feature must have at least two values to take statistics of, got one; take a larger batch, or give "
+            "mean and var to normalize by"
+        )
+
+
+def check_fixed(mean, var, virtual_batch_size):
+    """Raise unless statistics to normalize by are complete and those of a whole batch."""
+    if mean is None or var is None:
+        raise ValueError("mean and var must be given together, got only one of them")
+    if virtual_batch_size is not None:
+        raise ValueError(f"virtual_batch_size must be None where mean and var are given, got {virtual_batch_size}")
+
+
+def check_virtual(virtual_batch_size, training):
+    """Return the virtual_batch_size of a gradient as an int."""
+    if not training:
+        raise ValueError("virtual_batch_size must be None with training=False: fixed statistics have no parts")
+    return check_count(virtual_batch_size, "virtual_batch_size")
+
+
+def check_limits(r_max, d_max):
+    """Return the limits of the corrections of batch renormalization as floats."""
+    r_max, d_max = check_number(r_max, "r_max"), check_number(d_max, "d_max")
+    if not r_max >= 1:
+        raise ValueError(f"r_max must be at least 1, got {r_max}")
+    if not d_max >= 0:
+        raise ValueError(f"d_max must be at least 0, got {d_max}")
+    return r_max, d_max
 
 
 def batch_parts(x, axis, virtual_batch_size=None):

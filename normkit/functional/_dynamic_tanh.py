@@ -1,21 +1,11 @@
 """Dynamic Tanh on arrays: a norm's shape without its statistics."""
 
-import math
-
 import numpy as np
 
-from normkit.functional._arrays import check_axes, check_number, memory_for, operand, operand_like, parameter, run
+from normkit.functional import _cuda_rows
+from normkit.functional._arrays import check_alpha, check_axes, memory_for, operand, operand_like, parameter, run
 from normkit.functional._layouts import rows_layout
 from normkit.kernels.cpu import elementwise as kernels
-
-
-def _check_alpha(alpha, arithmetic):
-    if hasattr(alpha, "item") and math.prod(alpha.shape) == 1:  # an array of one element, of any library
-        alpha = alpha.item()
-    alpha = check_number(alpha, "alpha")
-    if not abs(alpha) <= np.finfo(arithmetic).max:
-        raise ValueError(f"alpha must be finite in {arithmetic}, got {alpha}")
-    return alpha
 
 
 def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
@@ -24,7 +14,8 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64
-        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any number of dimensions, any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or
+        CuPy on an NVIDIA GPU, where all other arrays must then be too.
     alpha : float or array of one element, default=0.5
         Scale of the input, one number, learned.
     gamma, beta : array, optional
@@ -57,7 +48,9 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     array([[0., 1., 2.]])
     """
     data, kind = operand(x)
-    alpha = _check_alpha(alpha, kind.arithmetic)
+    if kind.on_device:
+        return _cuda_rows.dynamic_tanh(data, kind, alpha, gamma, beta, axis, out)
+    alpha = check_alpha(alpha, kind.arithmetic)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
     y_data = memory_for(out, data, kind)
     gamma = parameter(gamma, shape, "gamma", 1.0, kind.arithmetic, out, y_data)
@@ -80,7 +73,7 @@ def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
     ----------
     dy, x : array of float16, bfloat16, float32 or float64, same shape and dtype
         Gradient of the loss with respect to the output; the input of the forward pass.
-    alpha : float
+    alpha : float or array of one element
         That of the forward pass.
     gamma : array or None
         The scale of the forward pass; None stands for ones.
@@ -93,6 +86,7 @@ def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
     -------
     dx : array, kind, shape and dtype of `x`
     dalpha : float
+        On a GPU an array without axes of the kind of `x`, which need not be waited for.
     dgamma, dbeta : array of the shape of `axis`
         In the dtype of `x`, float32 where that has 16 bits.
 
@@ -112,8 +106,10 @@ def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
     (array([[0.5, 0.5]]), 0.0, array([0., 0.]))
     """
     data, kind = operand(x)
+    if kind.on_device:
+        return _cuda_rows.dynamic_tanh_backward(data, kind, dy, alpha, gamma, axis, out)
     dy = operand_like(dy, data, kind, "dy")
-    alpha = _check_alpha(alpha, kind.arithmetic)
+    alpha = check_alpha(alpha, kind.arithmetic)
     layout, _, shape = rows_layout(data.shape, check_axes(axis, data.ndim))
     dx_data = memory_for(out, data, kind)
     gamma = parameter(gamma, shape, "gamma", 1.0, kind.arithmetic, out, dx_data)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from normkit.functional import _cuda_channels
 from normkit.functional._arrays import (
     check_axis,
     check_count,
@@ -41,6 +42,9 @@ def _prepare(x, axis, groups):
 
 def _forward(x, axis, groups, gamma, beta, epsilon, out, return_stats):
     data, kind, channels, parts = _prepare(x, axis, groups)
+    if kind.on_device:
+        y, mean, rstd = _cuda_channels.group_norm(data, kind, parts, channels, gamma, beta, epsilon, out)
+        return (y, mean, rstd) if return_stats else y
     y_data = memory_for(out, data, kind)
     gamma = parameter(gamma, channels, "gamma", 1.0, kind.arithmetic, out, y_data)
     beta = parameter(beta, channels, "beta", 0.0, kind.arithmetic, out, y_data)
@@ -61,6 +65,8 @@ def _forward(x, axis, groups, gamma, beta, epsilon, out, return_stats):
 
 def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
     data, kind, channels, parts = _prepare(x, axis, groups)
+    if kind.on_device:
+        return _cuda_channels.group_norm_backward(data, kind, parts, channels, dy, gamma, mean, rstd, out)
     dy = operand_like(dy, data, kind, "dy")
     shape = data.shape[0], parts.groups
     dx_data = memory_for(out, data, kind)
@@ -89,7 +95,8 @@ def group_norm(x, groups, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=N
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64, shape (N, ..., C, ...)
-        Any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or CuPy on an NVIDIA GPU,
+        where all other arrays must then be too.
     groups : int
         Number of groups; divides the number of channels. One group is layer norm over all but the samples, with
         parameters a channel.
@@ -108,6 +115,7 @@ def group_norm(x, groups, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=N
     -------
     y : array, kind, shape and dtype of `x`
     mean, rstd : ndarray of float64, shape (N, groups)
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Only with ``return_stats=True``.
 
     Raises
@@ -186,7 +194,8 @@ def instance_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, 
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64, shape (N, ..., C, ...)
-        Any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or CuPy on an NVIDIA GPU,
+        where all other arrays must then be too.
     gamma, beta : array of shape (C,), optional
         Scale and shift. Default: ones and zeros.
     axis : int, default=-1
@@ -202,6 +211,7 @@ def instance_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, 
     -------
     y : array, kind, shape and dtype of `x`
     mean, rstd : ndarray of float64, shape (N, C)
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Only with ``return_stats=True``.
 
     Raises

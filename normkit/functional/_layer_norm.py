@@ -12,7 +12,8 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64
-        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any number of dimensions, any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or
+        CuPy on an NVIDIA GPU, where all other arrays must then be too.
     gamma, beta : array, optional
         Scale and shift, of the shape of the normalized axes in ascending order. Default: ones and zeros.
     axis : int or tuple of int, default=-1
@@ -28,6 +29,7 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     -------
     y : array, kind, shape and dtype of `x`
     mean, rstd : ndarray of float64, shape of `x` without the normalized axes
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Only with ``return_stats=True``. NaN where there is no value to take them of.
 
     Raises
@@ -126,6 +128,7 @@ def add_layer_norm(
     -------
     y, s : array, kind, shape and dtype of `x`
     mean, rstd : ndarray of float64
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Statistics of s, only with ``return_stats=True``.
 
     Raises

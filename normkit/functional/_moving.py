@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from normkit.functional._arrays import check_count, check_number, statistic
+from normkit.functional import _cuda_moving
+from normkit.functional._arrays import check_count, check_number, float_error, shape_error, sharing_error, statistic
+from normkit.functional._cuda_arrays import device_array
 
 
 def update_running(running_mean, running_var, mean, var, *, momentum=0.99, count=None):
@@ -17,7 +19,7 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99, count
 
     Parameters
     ----------
-    running_mean, running_var : ndarray of float
+    running_mean, running_var : ndarray of float, or arrays of torch or CuPy on an NVIDIA GPU
         Moving statistics, changed in place.
     mean, var : array of the same shape
         Statistics of the batch; `var` is the biased variance.
@@ -28,7 +30,7 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99, count
 
     Returns
     -------
-    running_mean, running_var : ndarray
+    running_mean, running_var : array
         The arrays given.
 
     Raises
@@ -63,19 +65,21 @@ def update_running(running_mean, running_var, mean, var, *, momentum=0.99, count
             raise ValueError(f"momentum must be in [0, 1], got {momentum}")
         if count is not None:
             raise ValueError(f"count must be None unless momentum is None, got {count} with momentum {momentum}")
+    if device_array(running_mean, "running_mean") is not None:
+        return _cuda_moving.update_running(running_mean, running_var, mean, var, kept)
     moving, batch = [], []
     for name, running, value in (("mean", running_mean, mean), ("var", running_var, var)):
         if not isinstance(running, np.ndarray) or not np.issubdtype(running.dtype, np.floating):
             got = f"dtype {running.dtype}" if isinstance(running, np.ndarray) else type(running).__name__
-            raise TypeError(f"running_{name} must be an array of float to be updated in place, got {got}")
+            raise float_error(f"running_{name}", got)
         if not running.flags.writeable:
             raise ValueError(f"running_{name} must be writeable to be updated in place, got a read-only array")
         moving.append(running)
         batch.append(statistic(value, running.shape, name).reshape(running.shape))
     if running_mean.shape != running_var.shape:
-        raise ValueError(f"running_var must have shape {running_mean.shape}, got {running_var.shape}")
+        raise shape_error(running_var, running_mean.shape, "running_var")
     if np.shares_memory(running_mean, running_var):
-        raise ValueError("running_mean and running_var must not share memory, got overlapping arrays")
+        raise sharing_error("running_mean", "running_var")
     # both are checked and computed before either changes; rounded once
     with np.errstate(invalid="ignore", over="ignore"):
         updated = [

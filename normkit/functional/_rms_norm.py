@@ -11,7 +11,8 @@ def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=Fal
     Parameters
     ----------
     x : array of float16, bfloat16, float32 or float64
-        Any number of dimensions, any strides; NumPy's, or of any library on the CPU that speaks DLPack.
+        Any number of dimensions, any strides; NumPy's, of any library on the CPU that speaks DLPack, or of torch or
+        CuPy on an NVIDIA GPU, where all other arrays must then be too.
     gamma : array, optional
         Scale, of the shape of the normalized axes in ascending order. Default: ones.
     axis : int or tuple of int, default=-1
@@ -27,6 +28,7 @@ def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=Fal
     -------
     y : array, kind, shape and dtype of `x`
     rstd : ndarray of float64, shape of `x` without the normalized axes
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Only with ``return_stats=True``. NaN where there is no value to take it of.
 
     Raises
@@ -121,6 +123,7 @@ def add_rms_norm(x, residual, gamma=None, *, axis=-1, epsilon=1e-6, out=None, su
     -------
     y, s : array, kind, shape and dtype of `x`
     rstd : ndarray of float64
+        On a GPU of the kind of `x`, float32 unless `x` is float64.
         Statistic of s, only with ``return_stats=True``.
 
     Raises

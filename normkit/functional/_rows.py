@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from normkit.functional import _cuda_rows
 from normkit.functional._arrays import (
     REGIONS,
     check_axes,
@@ -11,6 +12,7 @@ from normkit.functional._arrays import (
     operand_like,
     parameter,
     run,
+    sharing_error,
     statistic,
 )
 from normkit.functional._layouts import may_overlap, rows_layout
@@ -23,6 +25,8 @@ def normalize(x, gamma, beta, axis, epsilon, out, return_stats, centred, residua
     Statistics have their shape only where they are to be returned.
     """
     data, kind = operand(x)
+    if kind.on_device:
+        return _cuda_rows.normalize(data, kind, gamma, beta, axis, epsilon, out, centred, residual, sum_out)
     layout, kept, normalized = rows_layout(data.shape, check_axes(axis, data.ndim))
     y_data = memory_for(out, data, kind)
     gamma = parameter(gamma, normalized, "gamma", 1.0, kind.arithmetic, out, y_data)
@@ -42,7 +46,7 @@ def normalize(x, gamma, beta, axis, epsilon, out, return_stats, centred, residua
         residual = operand_like(residual, data, kind, "residual")
         s_data = memory_for(sum_out, data, kind, "sum_out")
         if out is not None and may_overlap(y_data, s_data) and np.shares_memory(y_data, s_data):
-            raise ValueError("out and sum_out must not share memory, got overlapping arrays")
+            raise sharing_error("out", "sum_out")
         if sum_out is not None:  # the kernel reads these after it has written the sum
             gamma = parameter(gamma, gamma.shape, "gamma", 1.0, gamma.dtype, sum_out, s_data)
             beta = beta if beta is None else parameter(beta, beta.shape, "beta", 0.0, beta.dtype, sum_out, s_data)
@@ -68,6 +72,8 @@ def normalize(x, gamma, beta, axis, epsilon, out, return_stats, centred, residua
 def normalize_backward(dy, ds, x, gamma, mean, rstd, axis, out, centred, name="x"):
     """Return (dx, dgamma, dbeta); dbeta is None unless centred."""
     data, kind = operand(x, name)
+    if kind.on_device:
+        return _cuda_rows.normalize_backward(data, kind, dy, ds, gamma, mean, rstd, axis, out, centred, name)
     dy = operand_like(dy, data, kind, "dy", name)
     ds = None if ds is None else operand_like(ds, data, kind, "ds", name)
     layout, kept, normalized = rows_layout(data.shape, check_axes(axis, data.ndim))
