@@ -48,7 +48,8 @@ def _wait(process, output, deadline, patience):
         if stamp != seen:
             seen, since = stamp, now
         late = now > deadline + GRACE
-        if late or now - since > patience:
+        # until the first case begins there is much to import
+        if late or now - since > (PATIENCE if stamp is None else patience):
             process.kill()
             process.wait()
             return LATE if late else f"stopped after {patience:.0f} s without a result"

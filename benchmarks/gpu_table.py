@@ -129,7 +129,7 @@ def means(result):
             if found:
                 rows.append((function, direction, str(len(found)), *_means(found, shown)))
     labels = (f"÷ {result['labels'][name]}" for name in shown)
-    return ("function", "direction", "cases", "of the copy", "kernel alone", "÷ fastest", *labels), rows
+    return ("function", "direction", "cases", "of the copy", "kernel alone", "÷ fastest", "the worst", *labels), rows
 
 
 def _means(found, shown):
@@ -138,6 +138,7 @@ def _means(found, shown):
         _share(_mean(ratio(case, OWN, BOUND, "cold") for case in found)),
         _share(_mean(ratio(case, RAW, BOUND, "cold") for case in found)),
         _number(_mean(ratio(case, OWN, best, "cold") for case, best in bests)),
+        _number(max(filter(None, (ratio(case, OWN, best, "cold") for case, best in bests)), default=None)),
         *(_number(_mean(ratio(case, OWN, name, "cold") for case in found)) for name in shown),
     )
 
@@ -206,7 +207,8 @@ def notes(result):
         "written over before each call, or *warm*, was not. Ratios are medians over interleaved rounds of normkit's "
         "time over the other's: below 1 normkit is faster.",
         "*GB/s*: x and y, or dy, x and dx, over the time. *of the copy*: the time of a copy of as many bytes, "
-        "measured beside, over normkit's. *kernel alone*: launched on raw pointers, outputs given.",
+        "measured beside, over normkit's. *kernel alone*: launched on raw pointers, outputs given. "
+        "*the worst*: the largest *÷ fastest* of the cases.",
     ]
     for name, reason in result["absent"].items():
         found.append(f"{result['labels'].get(name, name)}: {reason}.")

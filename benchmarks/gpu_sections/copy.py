@@ -16,13 +16,17 @@ def items(run):
     return [Item(f"{mib} MiB", lambda mib=mib: _measure(run, mib << 20)) for mib in sizes]
 
 
-def _cupy_copy(source, target):
-    """Return CuPy's copy on torch's stream, None where CuPy is not installed."""
+def _cupy_copy(run, source, target):
+    """Return CuPy's copy on torch's stream, None where there is no CuPy that works."""
     if source.device.type != "cuda" or find_spec("cupy") is None:
         return None
-    import cupy
+    try:
+        import cupy
 
-    a, b = cupy.from_dlpack(source), cupy.from_dlpack(target)
+        a, b = cupy.from_dlpack(source), cupy.from_dlpack(target)
+    except Exception as error:  # built for another CUDA, as a rule
+        run.store.result["absent"]["CuPy"] = f"{type(error).__name__}: {error}"
+        return None
     stream = cupy.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream)
 
     def call():
@@ -36,6 +40,6 @@ def _measure(run, size):
     source = torch.ones(size // 4, dtype=torch.float32, device=run.device.kind)
     target = torch.empty_like(source)
     calls = {"torch copy_": lambda: target.copy_(source), "torch add": lambda: torch.add(source, 1.0, out=target)}
-    if cupy := _cupy_copy(source, target):
+    if cupy := _cupy_copy(run, source, target):
         calls["CuPy copyto"] = cupy
     return {"bytes": 2 * size, "ways": gpu_timing.device_times(run, calls), "state": run.device.state()}

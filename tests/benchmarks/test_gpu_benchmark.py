@@ -188,9 +188,9 @@ def test_a_kernel_that_hangs_or_kills_ends_only_its_case(module, monkeypatch, tm
     worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
     worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
     monkeypatch.setattr(gpu, "WORKER", worker)
-    assert gpu.supervise(options(file, 100), patience=4.0) == 1
+    assert gpu.supervise(options(file, 100), patience=2.0) == 1
     found = read(file)["sections"]["kernels"]["cases"]
-    assert found["hangs"]["error"].startswith("stopped after 4 s") and found["works"] == {"right": True}
+    assert found["hangs"]["error"].startswith("stopped after 2 s") and found["works"] == {"right": True}
     assert found["dies"]["error"] == "the process ended with status 3" and found["poisons"]["error"] == "own words"
 
 
@@ -217,7 +217,8 @@ def test_what_runs_when_the_time_is_over_was_not_measured(module, monkeypatch, t
     worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
     worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
     monkeypatch.setattr(gpu, "WORKER", worker)
-    monkeypatch.setattr(gpu, "GRACE", 4.0)
+    monkeypatch.setattr(gpu, "GRACE", 3.0)
+    module("gpu_store").Store.open(file, {}).save()
     assert gpu.supervise(options(file, 0)) == 0
     assert read(file)["sections"] == {} and not file.with_name("gpu.json.running").exists()
 
