@@ -28,7 +28,8 @@ def _rows(case, x, dy, gamma, beta, options):
     y, mean, rstd = torch.empty_like(x), _empty(x, rows), _empty(x, rows)
     g, b = gamma.data_ptr(), beta.data_ptr() if case.centred else 0
     options |= {"centred": case.centred}
-    before = (x.data_ptr(), 0, 0, g, b, *_pointers(y, mean, rstd), rows, columns, case.epsilon)
+    m = mean.data_ptr() if case.centred else 0
+    before = (x.data_ptr(), 0, 0, g, b, y.data_ptr(), m, rstd.data_ptr(), rows, columns, case.epsilon)
 
     def forward():
         launch.normalize_rows(*before, **options)
@@ -40,7 +41,7 @@ def _rows(case, x, dy, gamma, beta, options):
     dgamma, dbeta = _empty(x, columns), _empty(x, columns)
     workspace = _workspace(x, launch.rows_workspace(rows, columns, case.dtype))
     after = (
-        dy.data_ptr(), 0, x.data_ptr(), g, *_pointers(mean, rstd, y, dgamma),
+        dy.data_ptr(), 0, x.data_ptr(), g, m, *_pointers(rstd, y, dgamma),
         dbeta.data_ptr() if case.centred else 0, workspace.data_ptr(), rows, columns,
     )  # fmt: skip
 
@@ -48,7 +49,7 @@ def _rows(case, x, dy, gamma, beta, options):
         launch.normalize_rows_backward(*after, **options)
         return (y, dgamma, dbeta, workspace)[: 3 if case.centred else 2]
 
-    backward.keep = workspace, mean, rstd  # pointers keep nothing alive
+    backward.keep = workspace, mean, rstd
     return backward
 
 
@@ -86,4 +87,6 @@ def ways(run, case, x, dy, gamma, beta):
     """Return the launch, with all its arguments made before."""
     options = {"dtype": case.dtype, "parameters": case.dtype, "stream": run.device.stream()}
     make = _channels if case.function == "batch_norm" else _rows
-    return {"launch": make(case, x, dy, gamma, beta, options)}
+    call = make(case, x, dy, gamma, beta, options)
+    call.keep = x, dy, gamma, beta, getattr(call, "keep", None)  # pointers keep nothing alive
+    return {"launch": call}

@@ -2,9 +2,12 @@
 
 import contextlib
 import dataclasses
+import gc
 import inspect
 import sys
 import types
+import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -129,6 +132,58 @@ def test_raw_launches_have_the_arguments_of_the_launch_module(module, gpu_cases,
             assert tuple(bound["shape"]) == wanted
         else:
             assert (bound["rows"], bound["columns"]) == shape
+
+
+@pytest.fixture
+def on_the_host(module, monkeypatch):
+    """Take tensors in the host's memory for a device's: launches that do their work with NumPy."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "functional"))
+    stand_in = module("host_device")
+    launch, arrays = module("normkit.kernels.cuda.launch"), module("normkit.functional._cuda_arrays")
+    for function in stand_in.LAUNCHES:
+        monkeypatch.setattr(launch, function.__name__, function)
+    monkeypatch.setattr(arrays, "is_on_gpu", lambda a: isinstance(a, torch.Tensor))
+    monkeypatch.setattr(arrays.TorchArray, "current", stand_in.state.device)
+    monkeypatch.setattr(arrays.TorchArray, "stream", lambda device: stand_in.STREAM)
+    stand_in.state.launches = []
+    device = module("gpu_device").Host()
+    monkeypatch.setattr(device, "stream", lambda: stand_in.STREAM)
+    return types.SimpleNamespace(device=device, dry=True, quick=False, state=stand_in.state)
+
+
+def test_checks_by_the_way_to_the_device(module, on_the_host):
+    correctness = module("gpu_sections.correctness")
+    for given in correctness.checks(on_the_host):
+        on_the_host.state.launches.clear()
+        record = correctness.check(on_the_host, *given)
+        assert record["right"], record
+        assert on_the_host.state.launches or record["function"] == "update_running"
+
+
+@pytest.mark.parametrize("name", ["raw_peer", "normkit_peer"])
+def test_peers_by_the_way_to_the_device(module, gpu_cases, on_the_host, name):
+    images = [
+        gpu_cases.Case("batch_norm", shape, axis, "float16", direction)
+        for shape, axis in (((3, 8, 5, 4), 1), ((3, 5, 4, 8), -1))
+        for direction in gpu_cases.DIRECTIONS
+    ]
+    for case in [*gpu_cases.cases(dry=True), *images]:
+        inputs = gpu_cases.draw(case, "cpu")
+        expected = gpu_cases.reference(case, *inputs)
+        with on_the_host.state.device(-1):
+            for call in module(f"gpu_peers.{name}").ways(on_the_host, case, *inputs).values():
+                assert gpu_cases.verdict(case, gpu_cases.errors_of(expected, call())) == "right", case
+
+
+def test_raw_launches_keep_what_they_point_to(module, gpu_cases, on_the_host):
+    for case in gpu_cases.cases(dry=True):
+        inputs = gpu_cases.draw(case, "cpu")
+        alive = [weakref.ref(a) for a in inputs]
+        with on_the_host.state.device(-1):
+            calls = module("gpu_peers.raw_peer").ways(on_the_host, case, *inputs)
+        del inputs
+        gc.collect()
+        assert calls and all(a() is not None for a in alive)
 
 
 class FakeTorch:
