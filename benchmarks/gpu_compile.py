@@ -14,13 +14,13 @@ import machine
 
 @contextlib.contextmanager
 def noted():
-    """Launch nothing meanwhile; yield the set of (name, variant, capability) that would have been launched."""
+    """Launch nothing meanwhile; yield each (name, variant, capability) that would have been launched, in order."""
     from normkit.kernels.cuda import library
 
-    found, launch = set(), library.enqueue
+    found, launch = {}, library.enqueue
 
     def note(name, norm, grid, arguments, device, stream):
-        found.add((name, norm, tuple(device.capability)))
+        found[name, norm, tuple(device.capability)] = None
 
     library.enqueue = note
     try:
@@ -35,7 +35,7 @@ def needed(calls):
         for call in calls:
             with contextlib.suppress(Exception):  # it will fail again, where it is looked at
                 call()
-    return found
+    return list(found)
 
 
 def compiled(kernel):
@@ -56,8 +56,7 @@ def compile_all(kernels, limit):
     began, processes = time.time(), max(1, len(machine.cores()))
     context = multiprocessing.get_context("spawn")  # a fork would inherit a context of the device's that it cannot use
     pool = concurrent.futures.ProcessPoolExecutor(processes, mp_context=context)
-    # the same name together: its processes have the same modules to load
-    waiting = {pool.submit(compiled, kernel) for kernel in sorted(kernels, key=repr)}
+    waiting = [pool.submit(compiled, kernel) for kernel in kernels]
     done, late = concurrent.futures.wait(waiting, timeout=max(0.0, limit))
     pool.shutdown(wait=False, cancel_futures=True)
     for process in list((getattr(pool, "_processes", None) or {}).values()) if late else []:
