@@ -238,6 +238,11 @@ def test_tables(module, result, grids):
     for rows in kernels:
         column = rows[0].index("fastest peer")
         assert len(rows) == 6 and all(row[column] == "torch" for row in rows[2:])
+    row = shown["sections"]["kernels"]["cases"]["rms_norm backward 33x40 bfloat16"]["peers"]
+    row["torch"]["verdict"], row["normkit"] = "rough", {"error": "wrong result"}
+    text = table.markdown(shown)
+    assert "torch: rough parameter gradients, timed all the same (rms_norm backward 33×40 bfloat16)." in text
+    assert "normkit: wrong result (rms_norm backward 33×40 bfloat16)." in text
     assert "72 of 72 right" in table.markdown(shown) and table.summary(shown)
 
 
