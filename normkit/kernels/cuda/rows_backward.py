@@ -60,7 +60,7 @@ def _row_sums(norm, capability):
     return device.function(fill), device.function(add_up)
 
 
-def _partials_writer(norm, shared_row):
+def _partials_writer(norm):
     """Return write(out, base, own, lane, columns, acc, row): the sums of a block's teams, in order, to memory."""
     team, wait = norm.team, device.barrier()
     width = device.vector_width(norm.dtype) if norm.vector else 1
@@ -103,7 +103,7 @@ def backward(norm, capability):
     total, scratch_size = device.team_sum(threads, 3, norm.dtype), device.team_scratch(threads, 3)
     shared_row = threads * values if teams > 1 else 1
     fill, add_up = _row_sums(norm, capability)
-    write_partials, gradient = _partials_writer(norm, shared_row), device.function(formulas.gradient)
+    write_partials, gradient = _partials_writer(norm), device.function(formulas.gradient)
     zero, one = real(0), real(1)
 
     def finish(ds, dx, base, lane, end, grad, d, gain, low, r, mean_g, mean_g_xhat, dgamma, dbeta):
