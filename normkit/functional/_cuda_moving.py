@@ -40,8 +40,7 @@ def _update(first, kind, running_mean, running_var, mean, var, kept):
         type(array)(kept * array.astype("float64").owner + (1 - kept) * value).astype(array.dtype).owner
         for array, value in zip(moving, batch)
     ]
-    finite = xp.isfinite(updated[0]) & xp.isfinite(updated[1])
-    finite &= xp.isfinite(batch[0]) & xp.isfinite(batch[1])  # a share of 0 would hide an infinity
+    finite = xp.isfinite(updated[0]) & xp.isfinite(updated[1])  # no infinity hides: 0 times it is NaN
     running_mean[...] = xp.where(finite, updated[0], first.owner)
     running_var[...] = xp.where(finite, updated[1], second.owner)
     return running_mean, running_var

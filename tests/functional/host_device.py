@@ -7,11 +7,14 @@ device is current and the stream is its library's.
 
 import contextlib
 import ctypes
+import sys
 import types
 
 import numpy as np
+import pytest
 from family import BFLOAT16
 
+from normkit.functional import _cuda_arrays
 from normkit.kernels.cuda import launch as real
 
 STREAM = 77
@@ -83,7 +86,11 @@ def host(a):
 
 
 def operator(name):
-    return lambda self, *others: new(getattr(np.ndarray, name)(self.a, *map(host, others)))
+    def call(self, *others):
+        with np.errstate(all="ignore"):  # a device does not warn
+            return new(getattr(np.ndarray, name)(self.a, *map(host, others)))
+
+    return call
 
 
 for name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "pow", "and", "iand"):
@@ -127,12 +134,11 @@ def from_cupy(a):
     return a.a
 
 
-def to_torch(a):
+def to_torch(a, copy=True):
     import torch
 
-    if a.dtype == BFLOAT16:
-        return torch.from_numpy(a.view(np.int16).copy()).view(torch.bfloat16)
-    return torch.from_numpy(a.copy())
+    a = a.copy() if copy else a
+    return torch.from_numpy(a.view(np.int16)).view(torch.bfloat16) if a.dtype == BFLOAT16 else torch.from_numpy(a)
 
 
 def from_torch(a):
@@ -346,3 +352,42 @@ LAUNCHES = [
     rows_workspace, normalize_rows, normalize_rows_backward, dynamic_tanh_workspace, dynamic_tanh,
     dynamic_tanh_backward, channels_workspace, normalize_channels, apply_channels, normalize_channels_backward,
 ]  # fmt: skip
+
+# --- what tests take --------------------------------------------------------------------------------------------------
+
+TO = {"cupy": to_cupy, "torch": to_torch}
+FROM = {"cupy": from_cupy, "torch": from_torch}
+REAL = {function.__name__: getattr(real, function.__name__) for function in LAUNCHES}
+
+
+@pytest.fixture(autouse=True)
+def launches(monkeypatch):
+    for function in LAUNCHES:
+        monkeypatch.setattr(real, function.__name__, function)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    state.current, state.memory, state.launches = None, [], []
+    yield state.launches
+    assert state.current is None
+
+
+@pytest.fixture
+def torch(monkeypatch):
+    """Take torch's tensors for arrays on a device."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(_cuda_arrays, "is_on_gpu", lambda tensor: True)
+    monkeypatch.setattr(_cuda_arrays.TorchArray, "current", state.device)
+    monkeypatch.setattr(_cuda_arrays.TorchArray, "stream", lambda device: STREAM if device == PLACES["torch"] else 0)
+    return torch
+
+
+@pytest.fixture(params=["cupy", "torch"])
+def kind(request):
+    if request.param == "torch":
+        request.getfixturevalue("torch")
+    return request.param
+
+
+def given(norm, shape, axis, convert):
+    """Return the arrays among the fixed arguments of a norm on the device."""
+    fixed = norm.fixed(shape, axis)
+    return {name: convert(a) if isinstance(a, np.ndarray) else a for name, a in fixed.items()}
