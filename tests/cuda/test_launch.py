@@ -46,8 +46,12 @@ def test_without_numba_cuda(monkeypatch):
         call()
 
 
-def fake_driver(monkeypatch, status="CUDA_SUCCESS", capability=(9, 0)):
-    """Put a driver in the place of CUDA's, and return the list of what is launched."""
+def fake_driver(monkeypatch, status="CUDA_SUCCESS", capability=(9, 0), contexts=("torch's",)):
+    """Put a driver in the place of CUDA's, and return the list of what is launched.
+
+    `contexts` holds the contexts that were made current in this thread.
+    """
+    no_context = types.SimpleNamespace(name="CUDA_ERROR_INVALID_CONTEXT")
     success = types.SimpleNamespace(name="CUDA_SUCCESS")
     result = success if status == "CUDA_SUCCESS" else types.SimpleNamespace(name=status)
     attributes = {"COMPUTE_CAPABILITY_MAJOR": capability[0], "COMPUTE_CAPABILITY_MINOR": capability[1]}
@@ -59,10 +63,12 @@ def fake_driver(monkeypatch, status="CUDA_SUCCESS", capability=(9, 0)):
         return (success,)
 
     fake = types.SimpleNamespace(
-        CUresult=types.SimpleNamespace(CUDA_SUCCESS=success),
+        CUresult=types.SimpleNamespace(CUDA_SUCCESS=success, CUDA_ERROR_INVALID_CONTEXT=no_context),
         CUdevice_attribute=types.SimpleNamespace(**{f"CU_DEVICE_ATTRIBUTE_{name}": name for name in attributes}),
         cuInit=lambda flags: (result,),
-        cuCtxGetDevice=lambda: (success, 0),
+        cuCtxGetDevice=lambda: (success, 0) if contexts else (no_context, None),
+        cuDevicePrimaryCtxRetain=lambda number: (success, f"primary {number}"),
+        cuCtxSetCurrent=lambda context: (contexts.append(context), (success,))[1],
         cuDeviceGetAttribute=lambda kind, number: (success, attributes[kind]),
         cuModuleLoadData=lambda code: (success, code),
         cuModuleGetFunction=lambda module, name: (success, (module, name)),
@@ -85,6 +91,13 @@ def test_old_device(monkeypatch):
     fake_driver(monkeypatch, capability=(7, 0))
     with pytest.raises(driver.CudaUnavailableError, match=r"7\.5 or later .*got 7\.0"):
         call()
+
+
+def test_a_thread_that_has_no_context_yet(monkeypatch):
+    contexts = []
+    fake_driver(monkeypatch, contexts=contexts)
+    assert [driver.current_device().number for _ in range(2)] == [0, 0]
+    assert contexts == ["primary 0"]
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """The CUDA driver: the current device, loading machine code, launching kernels. Imports nothing before the first use.
 
 The context of the array's device must be current in the calling thread, as it is where its library has just made or
-used the array. Nothing here waits for the device.
+used the array; a thread that has no context yet is on device 0, as for CUDA's runtime. Nothing here waits for the
+device.
 """
 
 import ctypes
@@ -59,11 +60,11 @@ def _call(name, *arguments):
 def current_device() -> Device:
     """Return the device whose context is current; raise CudaUnavailableError where kernels cannot run on it."""
     driver = _driver()
-    try:
-        number = int(_check(driver.cuCtxGetDevice(), driver))
-    except RuntimeError as error:
-        raise RuntimeError(f"a CUDA context must be current in this thread, but {error}") from error
-    return _device(number)
+    result = driver.cuCtxGetDevice()
+    if result[0] == driver.CUresult.CUDA_ERROR_INVALID_CONTEXT:  # of torch's threads for gradients, say
+        _call("cuCtxSetCurrent", _call("cuDevicePrimaryCtxRetain", 0))
+        result = driver.cuCtxGetDevice()
+    return _device(int(_check(result, driver)))
 
 
 @functools.cache
