@@ -332,11 +332,14 @@ STREAMED = 30 << 20
 def stream_from(output, arrays):  # (M, N), scalar
     """Return from which element of each row on an output is streamed, one of so many arrays; -1 for not at all.
 
-    It is where they are large. Before the element, a row is not aligned to a vector; all rows are alike.
+    It is where they are large. Before the element, a row is not aligned to a vector; all rows are alike. The lines
+    that two rows share are not streamed: where rows are short there are so many of these that nothing is gained.
     """
     size = lanes(output[0]) * output.itemsize
-    misaligned = address(output) % size
-    if output.nbytes * arrays <= STREAMED or output.shape[1] * output.itemsize % size or misaligned % output.itemsize:
+    misaligned, row = address(output) % size, output.shape[1] * output.itemsize
+    if output.nbytes * arrays <= STREAMED or row % size != 0 or misaligned % output.itemsize != 0:
+        return -1
+    if misaligned != 0 and row < 32 * size:
         return -1
     return (size - misaligned) % size // output.itemsize
 
