@@ -2,8 +2,8 @@
 
 import gpu_family
 import torch
-from gpu_cases import TOLERANCES
 from gpu_timing import number
+from norm_cases import TOLERANCES
 
 from gpu_sections import Item
 

@@ -5,6 +5,7 @@ import importlib
 
 import gpu_cases
 import gpu_timing
+import norm_cases
 import torch
 from gpu_peers import BOUND, OWN, PEERS, RAW
 
@@ -31,7 +32,7 @@ def right_ways(run, case, name, inputs, expected):
                 good[way] = (call, {"way": way})
                 continue
             errors = gpu_cases.errors_of(expected, results)
-            verdict = gpu_cases.verdict(case, errors)
+            verdict = norm_cases.verdict(case, errors)
             if verdict == "wrong" or (verdict == "rough" and name in (OWN, RAW)):
                 failed[way] = f"wrong result, error {max(errors):.0e} of the largest value"
                 continue

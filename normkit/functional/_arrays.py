@@ -18,12 +18,10 @@ PARALLEL_FROM = 1 << 15
 REGIONS = 4
 
 _F32, _F64 = np.dtype(np.float32), np.dtype(np.float64)
-# How a kernel sees each dtype: 16-bit numbers as the integers of their bits (see normkit.kernels.cpu.simd)
-_UINT16 = np.dtype(np.uint16)
-_SEEN_AS = {_F32: _F32, _F64: _F64, np.dtype(np.float16): _UINT16}
+# How a kernel sees each dtype: 16-bit numbers as the integers of their bits (see normkit.kernels.cpu.simd). bfloat16,
+# a type of another package, comes with the first array of it.
+_SEEN_AS: dict[np.dtype, np.dtype] = {_F32: _F32, _F64: _F64, np.dtype(np.float16): np.dtype(np.uint16)}
 _BITS_OF_BFLOAT16 = np.dtype(np.int16)
-# And of arrays whose bits are so seen; bfloat16, a type of another package, comes with the first that is
-_NARROW: dict[np.dtype, np.dtype] = {np.dtype(np.float16): _UINT16}
 _SMALLEST = {dtype: float(np.finfo(dtype).tiny) for dtype in (_F32, _F64)}
 _KINDS = "float16, bfloat16, float32 or float64"
 
@@ -108,9 +106,9 @@ def operand(x, name="x"):
             return x, _PLAIN_F32
         if dtype is _F64 and x.ndim:
             return x, _PLAIN_F64
-        bits = _NARROW.get(dtype)
-        if bits is not None and x.ndim:
-            return x.view(bits), Kind(dtype, _F32, x)
+        seen = _SEEN_AS.get(dtype)
+        if seen is not None and seen.kind != "f" and x.ndim:
+            return x.view(seen), Kind(dtype, _F32, x)
     return _operand_of_any(x, name)
 
 
@@ -128,12 +126,10 @@ def _operand_of_any(x, name):
         x = owner = np.asarray(x)
         dtype = x.dtype
         if dtype.name == "bfloat16":
-            data = x.view(_BITS_OF_BFLOAT16)
-            _NARROW[dtype] = _BITS_OF_BFLOAT16
-        else:
-            seen = _SEEN_AS.get(dtype)
-            data = None if seen is None else x.view(seen)
-            owner = None if seen == dtype else x
+            _SEEN_AS[dtype] = _BITS_OF_BFLOAT16
+        seen = _SEEN_AS.get(dtype)
+        data = None if seen is None else x.view(seen)
+        owner = None if seen == dtype else x
     else:
         dtype = str(x.dtype).rpartition(".")[2]
         if hasattr(x, "resolve_neg"):  # torch keeps a sign apart, which DLPack does not tell

@@ -172,7 +172,7 @@ def test_peers_by_the_way_to_the_device(module, gpu_cases, on_the_host, name):
         expected = gpu_cases.reference(case, *inputs)
         with on_the_host.state.device(-1):
             for call in module(f"gpu_peers.{name}").ways(on_the_host, case, *inputs).values():
-                assert gpu_cases.verdict(case, gpu_cases.errors_of(expected, call())) == "right", case
+                assert module("norm_cases").verdict(case, gpu_cases.errors_of(expected, call())) == "right", case
 
 
 def test_raw_launches_keep_what_they_point_to(module, gpu_cases, on_the_host):
