@@ -1,0 +1,162 @@
+"""What an experiment leaves, as plain records: conditions, runs, and what statistics make of them.
+
+Whoever runs, stores, judges, plots or reports speaks in these; each goes to JSON by `dataclasses.asdict`.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+SCHEMA = 2  # of every file; 1 was the one results.json of 0.1
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One cell of the grid: everything a run is given beside its data, fold and seed."""
+
+    normalization: str = "none"
+    norm_position: str = "before"
+    batch_size: int = 32
+    learning_rate: float = 0.001  # as used: after the scaling with the batch size
+    epochs: int = 20
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "relu"
+    kernel_initializer: str = "he_normal"
+    dropout: float = 0.0
+    norm_momentum: float = 0.9  # Keras' convention, the share kept
+    norm_groups: int = 8
+    virtual_batch_size: int = 32
+    normalize_input: bool = False
+    norm_noise: float = 0.0  # standard deviation of what is added and multiplied after each norm
+    solver: str = "adam"
+    momentum: float = 0.9  # of solver "sgd"
+    weight_decay: float = 0.0  # scikit-learn's alpha, the L2 penalty
+
+    def __post_init__(self):
+        object.__setattr__(self, "hidden", tuple(self.hidden))
+
+    @property
+    def choice(self) -> str:
+        """What is recommended or not: the norm, and its position where that is not the default."""
+        after = self.norm_position == "after" and self.normalization != "none"
+        return f"{self.normalization} after" if after else self.normalization
+
+
+def condition_from(record: dict[str, Any]) -> Condition:
+    """Return the condition of a record; names that it does not know are ignored."""
+    known = {f.name for f in fields(Condition)}
+    return Condition(**{name: value for name, value in record.items() if name in known})
+
+
+def run_id(condition: Condition, seed: int, fold: int = 0) -> str:
+    """Name of a run: the same for the same condition, seed and fold, whatever else is run."""
+    text = json.dumps([asdict(condition), seed, fold], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Run:
+    """One line of results.jsonl. What a run that diverged or failed does not have is None."""
+
+    run_id: str
+    config: Condition
+    seed: int
+    fold: int
+    status: Literal["ok", "diverged", "failed"]
+    metric: str  # of the scores: "accuracy" or "r2", larger is better
+    test_samples: int
+    test_score: float | None = None
+    test_loss: float | None = None
+    validation_score: float | None = None
+    validation_loss: float | None = None
+    train_score: float | None = None
+    train_loss: float | None = None
+    updates: int = 0  # steps of the optimizer
+    seconds: float = 0.0  # of training alone, without the measuring
+    error: str | None = None  # why it failed, or in which epoch it diverged
+    # per epoch, as far as it went: "loss", "score", "val_loss", "val_score", "seconds"
+    curves: dict[str, list[float]] = field(default_factory=dict)
+    diagnostics: list[dict[str, Any]] | None = None  # one entry an epoch and layer, with --diagnose
+    schema: int = SCHEMA
+
+
+def run_from(record: dict[str, Any]) -> Run:
+    """Return the run of a record that came from JSON."""
+    known = {f.name for f in fields(Run)}
+    values = {name: value for name, value in record.items() if name in known}
+    return Run(**{**values, "config": condition_from(record["config"])})
+
+
+@dataclass
+class Cell:
+    """The runs of one condition over seeds and folds."""
+
+    config: Condition
+    choice: str
+    runs: int
+    diverged: int
+    failed: int
+    test_score: float | None  # mean, and its 95 % interval
+    low: float | None
+    high: float | None
+    test_loss: float | None
+    validation_score: float | None
+    validation_loss: float | None
+    gap: float | None  # training score minus validation score
+    seconds_per_epoch: float | None  # median
+    probability_best: float | None = None  # of being the best choice of its group
+    tied: bool = False  # with the best of its group: no difference that the runs can show
+
+
+@dataclass
+class Contrast:
+    """Mean difference in test score between two choices of one group, paired within seed and fold."""
+
+    batch_size: int
+    choice: str
+    against: str
+    difference: float
+    low: float
+    high: float
+    p_value: float
+    p_adjusted: float  # Holm's, over the contrasts of the whole table
+    pairs: int
+
+
+@dataclass
+class Verdict:
+    """What to use at a batch size, in plain words, with the evidence."""
+
+    batch_size: int
+    best: str | None  # None: every run diverged
+    clear: bool  # better than every other choice beyond what chance explains
+    sentence: str
+    evidence: list[Contrast]
+
+
+@dataclass
+class Benefit:
+    """One claimed benefit of a norm, measured against no norm at one batch size."""
+
+    name: Literal["speed-up", "largest learning rate", "sensitivity to initial values", "gap"]
+    batch_size: int
+    choice: str
+    value: float | None  # None: the experiment cannot tell, see the sentence
+    baseline: float | None
+    unit: str
+    sentence: str
+
+
+@dataclass
+class Summary:
+    """All that is said about an experiment: summary.json, the tables and the report."""
+
+    metric: str
+    baseline: str
+    cells: list[Cell]
+    contrasts: list[Contrast]
+    verdicts: list[Verdict]
+    benefits: list[Benefit]
+    notes: list[str]  # how to read it: the learning-rate rule, the split, what intervals are about
+    schema: int = SCHEMA
