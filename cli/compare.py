@@ -2,6 +2,7 @@
 
 import click
 
+from .data_options import data_options
 from .main import WrongData
 from .options import (
     BATCH_NORMS,
@@ -10,7 +11,6 @@ from .options import (
     NumberList,
     check_groups,
     compiling_notice,
-    data_options,
     estimator_parameters,
     model_options,
 )

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import click
 
+from .data_options import data_options
 from .main import WrongData
 from .options import (
     BATCH_NORMS,
     NORMS,
     check_groups,
     compiling_notice,
-    data_options,
     estimator_parameters,
     model_options,
 )
