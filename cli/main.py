@@ -2,12 +2,13 @@
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import click
 
 from normkit._version import __version__
 
-_COMMANDS = ("compare", "train", "warmup")
+_COMMANDS = ("compare", "report", "train", "predict", "summary", "bench", "doctor", "warmup")
 
 
 class WrongData(click.ClickException):
@@ -21,11 +22,11 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx):
         """Return the names of the commands."""
-        return list(_COMMANDS)
+        return [name for name in _COMMANDS if find_spec(f"{__package__}.{name}")]
 
     def get_command(self, ctx, cmd_name):
         """Import and return a command; None if there is none of this name."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
         return getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
 
