@@ -78,6 +78,8 @@ class Run:
     # per epoch, as far as it went: "loss", "score", "val_loss", "val_score", "seconds"
     curves: dict[str, list[float]] = field(default_factory=dict)
     diagnostics: list[dict[str, Any]] | None = None  # one entry an epoch and layer, with --diagnose
+    # test score of predicting the commonest class, or the mean, of the training rows; None where not known
+    trivial_score: float | None = None
     schema: int = SCHEMA
 
 
@@ -159,4 +161,5 @@ class Summary:
     verdicts: list[Verdict]
     benefits: list[Benefit]
     notes: list[str]  # how to read it: the learning-rate rule, the split, what intervals are about
+    overall: str = ""  # last sentence of the verdicts; empty where there is one batch size
     schema: int = SCHEMA
