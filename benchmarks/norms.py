@@ -6,18 +6,17 @@ the other. See benchmarks/README.md.
 
 import contextlib
 import dataclasses
-import json
-import re
 import tempfile
 from pathlib import Path
 
 import click
-import machine
-import norm_cases
 import norm_table
-from norm_peers import PEERS
-from processes import EngineFailed, Process
 from rich.console import Console
+
+from normkit.bench import machine, norm_cases
+from normkit.bench.norm_peers import PEERS
+from normkit.bench.processes import EngineFailed, Process
+from normkit.bench.results import dump
 
 
 def _peers(context, parameter, value):
@@ -42,11 +41,6 @@ def select(cases, terms):
     return [case for case in cases if all(case.fields[name] in values for name, values in wanted.items())]
 
 
-def dump(result):
-    """Return JSON with a list of numbers on one line: a file of samples that a person can still read."""
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(result, indent=1))
-
-
 class Benchmark:
     """The workers of one run and the result they add up to."""
 
@@ -58,9 +52,9 @@ class Benchmark:
         """Start a worker for each peer that can run."""
         for name in names:
             try:
-                command = ("norm_worker.py", str(len(cores)))
+                command = ("normkit.bench.norm_worker", str(len(cores)))
                 self.workers[name] = process = Process(name, folder, cores, False, PEERS, command)
-                stack.callback(process.close)
+                stack.enter_context(process)
             except EngineFailed as error:
                 self.result["absent"][name] = str(error)
                 self.console.print(f"[yellow]{name}[/]: {error}", highlight=False)
