@@ -31,7 +31,7 @@ class Condition:
     norm_noise: float = 0.0  # standard deviation of what is added and multiplied after each norm
     solver: str = "adam"
     momentum: float = 0.9  # of solver "sgd"
-    weight_decay: float = 0.0  # scikit-learn's alpha, the L2 penalty
+    weight_decay: float = 0.0  # L2 penalty as torch has it: this times the weight is added to its gradient
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
