@@ -32,12 +32,12 @@ def against_batch_size(section: Section, metric: str, looks: dict[str, Look], na
     if section.has_rates:
         caption += " Each choice at the learning rate that its validation score prefers."
     plot = Plot(name, title, caption, made)
-    cells = section.best_rates()
+    cells = section.chosen()
     axis = axes[0][0]
-    points = [(cell.config.batch_size, cell) for cell in cells]
-    signs = _draw(axis, points, metric, looks, plot, lambda size: f"Batch size {size:g}", base=2)
+    points = [(float(cell.config.batch_size), cell) for cell in cells]
+    signs, marks = _draw(axis, points, metric, looks, plot, lambda size: f"Batch size {size:g}", base=2)
     axis.set(xlabel="batch size", ylabel=f"test {metric_name(metric)}")
-    legend(made, signs)
+    legend(made, signs | marks)
     return plot
 
 
@@ -49,30 +49,33 @@ def against_learning_rate(section: Section, metric: str, looks: dict[str, Look],
     made, axes = figure(rows, columns, 5.6 if columns == 1 else 9, 2.9 * rows + 0.6)
     plot = Plot(name, "Which learning rates still train", "Mean and 95 % interval over the runs.", made)
     signs: dict = {}
+    marks: dict = {}
     for size, axis in zip(sizes, axes.flat):
         points = [(cell.config.learning_rate, cell) for cell in section.cells if cell.config.batch_size == size]
         head = f"Batch size {size}, learning rate "
-        signs |= _draw(axis, points, metric, looks, plot, lambda rate, head=head: f"{head}{rate:g}", base=10)
+        found = _draw(axis, points, metric, looks, plot, lambda rate, head=head: f"{head}{rate:g}", base=10)
+        signs, marks = signs | found[0], marks | found[1]
         axis.set(title=f"Batch size {size}", xlabel="learning rate", ylabel=f"test {metric_name(metric)}")
     for axis in list(axes.flat)[len(sizes) :]:
         axis.remove()
-    legend(made, signs)
+    legend(made, signs | marks)
     return plot
 
 
-def _draw(axis, points: list[tuple[float, Cell]], metric, looks, plot, head, base) -> dict:
-    """Draw one line a choice through its points; return what the legend must explain."""
+def _draw(axis, points: list[tuple[float, Cell]], metric, looks, plot, head, base) -> tuple[dict, dict]:
+    """Draw one line a choice through its points; return the legend's entries of choices and of marks."""
     places = sorted({x for x, _ in points})
     choices = list(dict.fromkeys(cell.choice for _, cell in points))
-    low, high = _limits([cell for _, cell in points], metric)
+    low, bottom, high = _limits([cell for _, cell in points], metric)
     spread = _spread(places, len(choices))
-    signs = {}
+    signs: dict = {}
+    marks: dict = {}
     for i, choice in enumerate(choices):
         look = looks[choice]
         signs[plain(choice)] = sign(plain(choice), look)
         shift = spread ** (i - (len(choices) - 1) / 2)  # keeps the bars of one place apart
         own = sorted((x * shift, cell) for x, cell in _by_place(points, choice))
-        signs |= _line(axis, own, look, low)
+        marks |= _line(axis, own, look, bottom)
     axis.set_ylim(low, high)
     axis.set_xscale("log", base=base)
     edges = _edges(places)
@@ -84,7 +87,10 @@ def _draw(axis, points: list[tuple[float, Cell]], metric, looks, plot, head, bas
     axis.grid(True)
     axis.set_axisbelow(True)
     _spots(axis, places, edges, points, plot, head)
-    return signs
+    if all(cell.test_score is None for _, cell in points):
+        axis.text(0.5, 0.5, "no run came to an end", transform=axis.transAxes, ha="center")
+        axis.set_yticks([])
+    return signs, marks
 
 
 def _by_place(points, choice):
@@ -92,47 +98,50 @@ def _by_place(points, choice):
     return {x: cell for x, cell in points if cell.choice == choice}.items()
 
 
-def _line(axis, own, look: Look, low: float) -> dict:
-    """Draw the line of one choice, and at the bottom what has no place on the axis."""
-    signs = {}
+def _line(axis, own, look: Look, bottom: float) -> dict:
+    """Draw the line of one choice, and under the bottom what has no place on the axis."""
+    marks = {}
     style = {"color": look.colour, "clip_on": False, "zorder": 3}
-    seen = [(x, cell) for x, cell in own if cell.test_score is not None and cell.test_score >= low]
-    axis.plot([x for x, _ in seen], [cell.test_score for _, cell in seen], look.line, color=look.colour, zorder=2)
-    for x, cell in own:
-        trouble = cell.diverged + cell.failed
-        if cell.low is not None and cell.high is not None and cell.high >= low:
-            axis.plot([x, x], [cell.low, cell.high], color=look.colour, linewidth=1.1, marker="_", markersize=5)
+    # a gap where there is no score: a line across it would claim one
+    scores = [math.nan if cell.test_score is None or cell.test_score < bottom else cell.test_score for _, cell in own]
+    axis.plot([x for x, _ in own], scores, look.line, color=look.colour, zorder=2)
+    for (x, cell), score in zip(own, scores):
         if cell.test_score is None:
             axis.plot([x], [_BOTTOM], "x", transform=axis.get_xaxis_transform(), markersize=6, **style)
-            signs["every run diverged or failed"] = sign("", linestyle="", marker="x")
-        elif cell.test_score < low:
-            axis.plot([x], [_BOTTOM], "$↓$", transform=axis.get_xaxis_transform(), markersize=7, **style)
-            signs[f"below {number(low, 2)}"] = sign("", linestyle="", marker="$↓$")
+            marks["every run diverged or failed"] = sign("", linestyle="", marker="x")
+        elif math.isnan(score):
+            arrow = r"$\downarrow$"
+            axis.plot([x], [_BOTTOM], marker=arrow, transform=axis.get_xaxis_transform(), markersize=7, **style)
+            marks[f"below {bottom:.3g}"] = sign("", linestyle="", marker=arrow)
         else:
+            trouble = cell.diverged + cell.failed
             face = PAPER if trouble else look.colour
-            axis.plot([x], [cell.test_score], look.marker, markersize=5.5, markerfacecolor=face, **style)
+            if cell.low is not None and cell.high is not None:
+                axis.plot([x, x], [cell.low, cell.high], color=look.colour, linewidth=1.1, marker="_", markersize=5)
+            axis.plot([x], [score], look.marker, markersize=5.5, markerfacecolor=face, **style)
             if trouble:
-                signs["some runs diverged or failed"] = sign("", linestyle="", marker="o", markerfacecolor=PAPER)
-    return signs
+                marks["some runs diverged or failed"] = sign("", linestyle="", marker="o", markerfacecolor=PAPER)
+    return marks
 
 
-def _limits(cells: list[Cell], metric: str) -> tuple[float, float]:
-    """Return the limits of the score's axis: all means, and of wide intervals only a part."""
+def _limits(cells: list[Cell], metric: str) -> tuple[float, float, float]:
+    """Return where the score's axis begins, which score is its least, and where it ends.
+
+    All means are between, unless they are below what the metric can tell; of wide intervals only a part.
+    """
     floor = _FLOOR.get(metric, -math.inf)
-    means = [cell.test_score for cell in cells if cell.test_score is not None]
+    means = [cell.test_score for cell in cells if cell.test_score is not None and cell.test_score >= floor]
     if not means:
-        return 0.0, 1.0
+        return -0.15, 0.0, 1.0
     lows = [cell.low for cell in cells if cell.low is not None] + means
     highs = [cell.high for cell in cells if cell.high is not None] + means
     # a t interval over two runs can be wider than the axis, and would press all lines into one
-    reach = 2 * max(max(means) - max(min(means), floor), 0.01)
+    reach = 2 * max(max(means) - min(means), 0.01)
     bottom = max(min(lows), min(means) - reach, floor)
     top = min(max(highs), max(means) + reach, 1.0)
-    if top <= bottom:
-        bottom, top = floor, max(floor + 1, top)
-    span = top - bottom
+    span = max(top - bottom, 0.01)
     marked = any(cell.test_score is None or cell.test_score < bottom for cell in cells)
-    return bottom - span * (0.15 if marked else 0.05), top + 0.05 * span
+    return bottom - span * (0.15 if marked else 0.05), bottom, bottom + 1.05 * span
 
 
 def _spread(places: list[float], lines: int) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any
 
+from normkit.experiments.choices import by_condition, candidates
 from normkit.experiments.records import Cell, Condition, Run
 
 _AXES = ("normalization", "norm_position", "batch_size", "learning_rate")  # of the plots themselves
@@ -38,19 +39,15 @@ class Section:
         pairs = {(cell.config.batch_size, cell.config.learning_rate) for cell in self.cells}
         return len(pairs) > len(self.batch_sizes)
 
-    def best_rates(self) -> list[Cell]:
+    def chosen(self) -> list[Cell]:
         """Return one cell a choice and batch size: at the learning rate that the validation set prefers."""
-        best: dict[tuple[str, int], Cell] = {}
-        for cell in self.cells:
-            key = cell.choice, cell.config.batch_size
-            if key not in best or _merit(cell) > _merit(best[key]):
-                best[key] = cell
-        return list(best.values())
+        conditions = chosen_conditions(self.runs)
+        return [cell for cell in self.cells if cell.config in conditions]
 
 
-def _merit(cell: Cell) -> tuple[float, float]:
-    score = cell.validation_score
-    return cell.runs - cell.diverged - cell.failed, -float("inf") if score is None else score
+def chosen_conditions(runs: list[Run]) -> set[Condition]:
+    """Return the conditions that stand for their choice at their batch size, as in the verdicts."""
+    return {candidate.config for group in candidates(by_condition(runs)).values() for candidate in group}
 
 
 def _key(config: Condition, names: list[str]) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from normkit.experiments.records import Cell
 INK, GRID, PAPER = "#1b1f24", "#c9ced6", "#ffffff"
 
 # Okabe and Ito's palette, told apart with any colour vision, with grey and wine for its black and yellow
-_COLOURS = ("#5f6368", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
+COLOURS = ("#5f6368", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 # the same colour and marker in every report, whatever else is compared
 _KNOWN = ("none", "batch", "layer", "group", "rms", "ghost", "renorm", "dyt")
@@ -19,7 +19,7 @@ _KNOWN = ("none", "batch", "layer", "group", "rms", "ghost", "renorm", "dyt")
 # what the report shows instead in its light and dark scheme, by the name of a CSS variable
 THEME = {
     INK: "--ink", GRID: "--grid", PAPER: "--card",
-    **{colour: f"--choice-{i}" for i, colour in enumerate(_COLOURS)},
+    **{colour: f"--choice-{i}" for i, colour in enumerate(COLOURS)},
 }  # fmt: skip
 
 
@@ -40,9 +40,9 @@ def looks(cells: list[Cell]) -> dict[str, Look]:
     for choice, config in named.items():
         place = order.index(config.normalization)
         # beyond eight the colours begin again, with the next marker
-        marker = _MARKERS[(place + place // len(_COLOURS)) % len(_MARKERS)]
+        marker = _MARKERS[(place + place // len(COLOURS)) % len(_MARKERS)]
         line = "--" if choice != config.normalization else "-"
-        result[choice] = Look(_COLOURS[place % len(_COLOURS)], marker, line)
+        result[choice] = Look(COLOURS[place % len(COLOURS)], marker, line)
     return result
 
 
