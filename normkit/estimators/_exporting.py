@@ -3,9 +3,10 @@
 import warnings
 
 from sklearn.exceptions import InconsistentVersionWarning
+from sklearn.utils.validation import check_is_fitted
 
 from normkit._version import __version__
-from normkit.estimators import _persistence
+from normkit.estimators import _folding, _onnx, _persistence
 from normkit.estimators._fitting import FittingMLP
 
 _STAMP = "_normkit_version"
@@ -77,6 +78,71 @@ class ExportingMLP(FittingMLP):
         normkit.load : Make the model again.
         """
         _persistence.save(self, path, include_optimizer, metadata)
+
+    def fold_norm(self):
+        """Return a scikit-learn model without norms that predicts the same.
+
+        At inference "batch", "ghost" and "renorm" are ``scale * x + shift`` with constants, which the dense layer
+        before them takes up, or after them where an activation stands between. `input_scale` goes into the first
+        layer.
+
+        Returns
+        -------
+        sklearn.neural_network.MLPClassifier or sklearn.neural_network.MLPRegressor
+            Fitted, with the shared parameters and fitted attributes copied. It predicts the same numbers to rounding;
+            trained on, it goes on without norms.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted yet.
+        ValueError
+            If a norm depends on the sample, or scikit-learn has no such activation, or not one a layer.
+
+        Examples
+        --------
+        >>> import numpy as np, normkit
+        >>> X = np.random.default_rng(0).normal(size=(40, 3))
+        >>> model = normkit.MLPRegressor(hidden_layer_sizes=(4,), normalization="batch", solver="lbfgs")
+        >>> _ = model.fit(X, X[:, 0])
+        >>> plain = model.fold_norm()
+        >>> type(plain).__module__.split(".")[0], bool(np.allclose(plain.predict(X), model.predict(X)))
+        ('sklearn', True)
+        """
+        check_is_fitted(self)
+        return _folding.fold_norm(self)
+
+    def to_onnx(self, *, fold_norm=False, input_dtype=None):
+        """Return the fitted model as an ONNX model.
+
+        Input "X" of shape (samples, features); outputs "label" and "probabilities" of a classifier, shaped as `predict`
+        and `predict_proba` return them, "prediction" of a regressor. Arithmetic is in the model's precision, of the
+        exact gelu in float32. Needs the package onnx: ``pip install "normkit[onnx]"``.
+
+        Parameters
+        ----------
+        fold_norm : bool, default=False
+            Whether norms with moving statistics go into the weights; otherwise they are BatchNormalization nodes, and
+            the others what opset 17 has for them.
+        input_dtype : {None, "float32", "float64", "uint8"}, default=None
+            Type of "X", None: the model's. Others than that are cast to it, as `predict` does.
+
+        Returns
+        -------
+        onnx.ModelProto
+            Checked; ``onnx.save(model.to_onnx(), path)`` writes it.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the model is not fitted yet.
+        ImportError
+            If onnx is not installed.
+        ValueError
+            If norms are to be folded that depend on the sample, or the labels have no type in ONNX.
+        """
+        check_is_fitted(self)
+        return _onnx.to_onnx(self, fold_norm, input_dtype)
 
     def __getstate__(self):
         return {**super().__getstate__(), _STAMP: __version__}

@@ -148,7 +148,7 @@ def load(path: str | os.PathLike, *, return_metadata: bool = False) -> Any:
     --------
     >>> import tempfile, numpy as np, normkit
     >>> X = np.random.default_rng(0).normal(size=(40, 3))
-    >>> model = normkit.MLPRegressor((4,), max_iter=2, random_state=0, solver="lbfgs").fit(X, X[:, 0])
+    >>> model = normkit.MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0).fit(X, X[:, 0])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     model.save(f"{folder}/model.safetensors")
     ...     loaded = normkit.load(f"{folder}/model.safetensors")
