@@ -15,7 +15,7 @@ from rich.console import Console
 
 from normkit.bench import machine, norm_cases
 from normkit.bench.norm_peers import PEERS
-from normkit.bench.processes import EngineFailed, Process
+from normkit.bench.processes import Crew, EngineFailed
 from normkit.bench.results import dump
 
 
@@ -46,34 +46,28 @@ class Benchmark:
 
     def __init__(self, console, result, output):
         self.console, self.result, self.output = console, result, output
-        self.workers = {}
 
     def start(self, stack, names, folder, cores):
         """Start a worker for each peer that can run."""
-        for name in names:
-            try:
-                command = ("normkit.bench.norm_worker", str(len(cores)))
-                self.workers[name] = process = Process(name, folder, cores, False, PEERS, command)
-                stack.enter_context(process)
-            except EngineFailed as error:
-                self.result["absent"][name] = str(error)
-                self.console.print(f"[yellow]{name}[/]: {error}", highlight=False)
+        self.crew = Crew(folder, cores, PEERS, ("normkit.bench.norm_worker", str(len(cores))))
+        self.crew.start(stack, names)
+        for name, reason in self.crew.absent.items():
+            self.result["absent"][name] = reason
+            self.console.print(f"[yellow]{name}[/]: {reason}", highlight=False)
 
     def _ask(self, peers, name, **request):
-        """Return the reply; a peer that fails is out for this case, one that ended for good."""
+        """Return the reply; a peer that fails is out for this case."""
         try:
-            return self.workers[name].ask(**request)
+            return self.crew.ask(name, **request)
         except EngineFailed as error:
             peers[name] = {"error": str(error)}
-            if self.workers[name].process.poll() is not None:
-                del self.workers[name]
             return None
 
     def measure(self, case, folder, repeats, slice_s):
         """Fill in one case."""
         norm_cases.save(folder, case)
         peers = {}
-        for name in list(self.workers):
+        for name in list(self.crew.workers):
             if reply := self._ask(peers, name, do="prepare", case=dataclasses.asdict(case), slice_s=slice_s):
                 self.result["versions"].update(reply["versions"])
                 self.result["thread_settings"][name] = reply["threads"]

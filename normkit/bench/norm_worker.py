@@ -32,7 +32,7 @@ def _fastest_of(call, trials, slice_s):
 
 
 class Worker:
-    """The requests: `prepare` a case, `measure` it."""
+    """The requests: `ready`, `prepare` a case, `measure` it."""
 
     def __init__(self, name, folder, threads):
         entry = PEERS[name]
@@ -42,13 +42,17 @@ class Worker:
         self.versions = {package: installed(package) for package in entry.requires}
         self.calls = {}
 
-    def prepare(self, case, slice_s):
+    def ready(self):
+        """Return the versions: what is asked first waits for the imports."""
+        return {"versions": self.versions}
+
+    def prepare(self, case, slice_s, modes=("fresh", "out")):
         """Compile, check and choose the fastest way of each mode."""
         self.calls = {}  # frees the last case's arrays
         gc.collect()
         case = norm_cases.Case(**{**case, "shape": tuple(case["shape"])})
         reply = {"modes": {}, "failed": {}, "versions": self.versions}
-        for mode in ("fresh", "out"):
+        for mode in modes:
             best: dict[str, Any] = {}
             inputs = norm_cases.load(self.folder)
             for way, call in self.peer.ways(case, mode, *inputs).items():

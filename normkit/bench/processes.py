@@ -1,5 +1,6 @@
 """The parent's side of a worker: start, ask, let sleep, end."""
 
+import contextlib
 import ctypes
 import json
 import os
@@ -84,13 +85,19 @@ class Process:
 
     def ask(self, do, **arguments):
         """Wake the worker, wait for its reply, put it to sleep."""
+        self.send(do, **arguments)
+        return self.receive()
+
+    def send(self, do, **arguments):
+        """Wake the worker with a request."""
         self.process.send_signal(signal.SIGCONT)
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended: there will be no reply
             self.requests.write(json.dumps({"do": do, **arguments}) + "\n")
             self.requests.flush()
-            line = self.replies.readline()
-        except BrokenPipeError:
-            line = ""
+
+    def receive(self):
+        """Wait for the reply to what was sent, put the worker to sleep."""
+        line = self.replies.readline()
         if not line:
             raise EngineFailed(f"ended with code {self.process.wait()}: {self._last_words()}")
         self.process.send_signal(signal.SIGSTOP)
@@ -115,10 +122,8 @@ class Process:
         """End the worker."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
-            try:
+            with contextlib.suppress(BrokenPipeError):  # what it was asked last is still in the buffer
                 self.requests.close()
-            except BrokenPipeError:  # what it was asked last is still in the buffer
-                pass
             for _ in range(50):
                 if self.process.poll() is not None:
                     break
@@ -128,3 +133,45 @@ class Process:
         self.process.wait()
         self.replies.close()
         self.log.close()
+
+
+class Crew:
+    """The workers of one run by name; who cannot start or ends is in `absent`, with the reason."""
+
+    def __init__(self, folder, cores, entries, command, cold=False):
+        self.folder, self.cores, self.cold = folder, cores, cold
+        self.entries, self.command = entries, command
+        self.workers: dict[str, Process] = {}
+        self.absent: dict[str, str] = {}
+
+    def start(self, stack, names):
+        """Start a worker for each that is installed; the exit stack ends them."""
+        for name in names:
+            try:
+                process = Process(name, self.folder, self.cores, self.cold, self.entries, self.command)
+            except EngineFailed as error:
+                self.absent[name] = str(error)
+                continue
+            self.workers[name] = stack.enter_context(process)
+
+    def import_together(self):
+        """Let all import their libraries at the same time: one after the other that would take longest of all."""
+        for worker in self.workers.values():
+            worker.send("ready")
+        found = {}
+        for name in list(self.workers):
+            try:
+                found[name] = self.workers[name].receive()
+            except EngineFailed as error:
+                self.absent[name] = str(error)
+                del self.workers[name]
+        return found
+
+    def ask(self, name, **request):
+        """Return the reply; a worker that has ended is out for good."""
+        try:
+            return self.workers[name].ask(**request)
+        except EngineFailed:
+            if self.workers[name].process.poll() is not None:
+                del self.workers[name]
+            raise

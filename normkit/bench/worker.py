@@ -5,6 +5,7 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from normkit.bench.engines import ENGINES
@@ -16,16 +17,26 @@ _WAKE_STEPS = 16
 
 
 class Worker:
-    """The requests: `prepare`, `check`, `measure`."""
+    """The requests: `ready`, `read`, `prepare`, `begin`, `check`, `measure`."""
 
     def __init__(self, name, folder):
-        entry = ENGINES[name]
+        self.entry = entry = ENGINES[name]
         began = time.perf_counter()
-        module = importlib.import_module(f"normkit.bench.engines.{entry.module}")
+        self.module = importlib.import_module(f"normkit.bench.engines.{entry.module}")
         self.import_s = time.perf_counter() - began
-        self.problem = Problem.read(folder)
-        self.engine = module.Engine(self.problem, **entry.options)
         self.versions = {package: installed(package) for package in entry.requires}
+        if (Path(folder) / "problem.json").exists():
+            self.read(folder)
+
+    def ready(self):
+        """Return the versions: what is asked first waits for the imports."""
+        return {"versions": self.versions}
+
+    def read(self, folder):
+        """Take on the problem in a folder."""
+        self.problem = Problem.read(folder)
+        self.engine = self.module.Engine(self.problem, **self.entry.options)
+        return {}
 
     def _timed(self, order):
         began = time.perf_counter()
@@ -47,6 +58,11 @@ class Worker:
             "threads": thread_settings(),
         }  # fmt: skip
 
+    def begin(self, batch_size, steps):
+        """Make some steps from the initial weights; return their mean loss."""
+        self.engine.prepare(batch_size)
+        return {"loss": self.engine.run(self.problem.order(0, batch_size, steps))}
+
     def check(self, batch_size, epochs):
         """Train whole epochs from the initial weights; return the last one's loss and the test accuracy."""
         self.engine.prepare(batch_size)
@@ -55,11 +71,23 @@ class Worker:
             loss = self.engine.run(self.problem.order(epoch, batch_size))
         return {"loss": loss, "accuracy": self.engine.accuracy()}
 
-    def measure(self, batch_size, steps, repeat):
-        """Time some steps, going on from where training stands; returns seconds a step."""
+    def _wake(self, steps):
+        # another number would be compiled anew
+        return steps if getattr(self.engine, "compiles_number_of_steps", False) else min(steps, _WAKE_STEPS)
+
+    def measure(self, batch_size, steps, repeat, slice_s=0.0):
+        """Time some steps, over and over for a slice of time, going on from where training stands.
+
+        Returns seconds a step.
+        """
         if not hasattr(self.engine, "steps"):
-            self.engine.run(self.problem.order(0, batch_size, _WAKE_STEPS))
-        return {"step_s": self._timed(self.problem.order(100 + repeat, batch_size, steps))[0]}
+            self.engine.run(self.problem.order(0, batch_size, self._wake(steps)))
+        order, found, spent = self.problem.order(100 + repeat, batch_size, steps), [], 0.0
+        while not found or spent < slice_s:
+            step, seconds, _ = self._timed(order)
+            found.append(step)
+            spent += seconds
+        return {"step_s": sum(found) / len(found)}
 
 
 def thread_settings():

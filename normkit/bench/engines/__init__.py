@@ -23,6 +23,7 @@ ENGINES = {
         "Keras/TF fit, 32 a call", "keras_engine", _KERAS, {"steps_per_execution": 32},
         "steps_per_execution=32",
     ),
+    "numpy": Entry("NumPy, written out", "numpy_engine", ("numpy",)),
     "sklearn": Entry(
         "scikit-learn partial_fit", "sklearn_engine", ("scikit-learn",), {}, "no norm, relu: it has neither"
     ),

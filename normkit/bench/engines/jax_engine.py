@@ -50,6 +50,8 @@ def _functions(p):
 class Engine:
     """Adam written out; its epsilon stands where scikit-learn and Keras put it."""
 
+    compiles_number_of_steps = True
+
     def __init__(self, problem):
         self.problem = problem
         self.epoch, self.outputs = _functions(problem)

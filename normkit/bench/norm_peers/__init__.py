@@ -19,6 +19,7 @@ PEERS = {
     "torch-compile": Entry("torch.compile", "compiled_peer", _TORCH),
     "onednn": Entry("oneDNN", "onednn_peer", _TORCH, {}, "in torch: batch norm alone"),
     "jax": Entry("JAX", "jax_peer", ("jax", "jaxlib")),
+    "onnxruntime": Entry("ONNX Runtime", "onnx_peer", ("onnxruntime", "onnx"), {}, "forward alone"),
     "numpy": Entry("NumPy", "numpy_peer", ("numpy",)),
     BOUND: Entry("copy", "copy_peer", ("numba", "numpy"), {}, "a copy of as many bytes, no norm", "bound"),
 }
