@@ -49,6 +49,13 @@ class WorkersLost(Exception):
     """Worker processes were killed again and again, so that no run came back."""
 
 
+def default_jobs() -> int:
+    """Return how many processes this machine has cores for."""
+    import joblib
+
+    return joblib.cpu_count()
+
+
 def serial(work: Work, tasks: Iterable[Task]) -> Iterator[Run]:
     """Do the runs in this process."""
     for task in tasks:

@@ -6,10 +6,12 @@ from dataclasses import fields
 from typing import Any
 
 from normkit.experiments import backends, data
+from normkit.experiments.analysis import summarize
 from normkit.experiments.backends import Task
 from normkit.experiments.errors import DataError
 from normkit.experiments.grid import Grid
-from normkit.experiments.records import Run, run_id
+from normkit.experiments.presets import PRESETS, Preset
+from normkit.experiments.records import Run, Summary, run_id
 
 _DATA = ("target", "data_dir", "task", "missing", "group", "drop")
 _GRID = {f.name for f in fields(Grid)}
@@ -59,6 +61,35 @@ class Experiment:
             for condition in self.conditions
         ]
         self.ids = [run_id(task.condition, task.seed, task.fold) for task in self.tasks]
+
+    @property
+    def metric(self) -> str:
+        """What scores are."""
+        return self.dataset.metric
+
+    @property
+    def preset(self) -> Preset | None:
+        """The published experiment that this one is."""
+        return PRESETS.get(self.values.get("preset") or "")
+
+    @property
+    def rules(self) -> list[str]:
+        """How much a run is trained and how learning rates follow the batch size, in words."""
+        return self.grid.rules(self.rows)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be known about the data and the grid."""
+        notes = list(dict.fromkeys([*self.dataset.notes, *self._split(0).notes]))
+        if max(self.grid.batch_sizes) > self.rows:
+            notes.append(f"larger batches than the {self.rows:,} training samples become one batch of all")
+        return notes
+
+    def summarize(self, runs: list[Run]) -> Summary:
+        """Say what the runs show; the rules by which they were trained come first."""
+        summary = summarize(runs, baseline=self.baseline)
+        summary.notes[:0] = [*self.rules, *self.notes]
+        return summary
 
     @functools.lru_cache(maxsize=2)  # noqa: B019 - of one object, that lives as long as the program
     def _splits(self, seed):
