@@ -66,7 +66,7 @@ def _spots(axis, lines: dict[str, tuple[list[int], np.ndarray]], plot: Plot, hea
 
     every = sorted({epoch for epochs, _ in lines.values() for epoch in epochs})
     step = max(len(every) // 25, 1)
-    for epoch in every[::-1][::step]:
+    for epoch in every[::-1][::step][::-1]:
         told = [
             f"{choice}: {number(float(values[epochs.index(epoch)]))}"
             for choice, (epochs, values) in lines.items()

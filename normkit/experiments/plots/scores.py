@@ -13,7 +13,6 @@ from normkit.experiments.plots.style import (
     figure,
     legend,
     metric_name,
-    number,
     plain,
     score_text,
     sign,
@@ -108,7 +107,7 @@ def _line(axis, own, look: Look, bottom: float) -> dict:
     for (x, cell), score in zip(own, scores):
         if cell.test_score is None:
             axis.plot([x], [_BOTTOM], "x", transform=axis.get_xaxis_transform(), markersize=6, **style)
-            marks["every run diverged or failed"] = sign("", linestyle="", marker="x")
+            marks["no run ended" if cell.failed else "every run diverged"] = sign("", linestyle="", marker="x")
         elif math.isnan(score):
             arrow = r"$\downarrow$"
             axis.plot([x], [_BOTTOM], marker=arrow, transform=axis.get_xaxis_transform(), markersize=7, **style)
@@ -120,7 +119,9 @@ def _line(axis, own, look: Look, bottom: float) -> dict:
                 axis.plot([x, x], [cell.low, cell.high], color=look.colour, linewidth=1.1, marker="_", markersize=5)
             axis.plot([x], [score], look.marker, markersize=5.5, markerfacecolor=face, **style)
             if trouble:
-                marks["some runs diverged or failed"] = sign("", linestyle="", marker="o", markerfacecolor=PAPER)
+                marks["some runs did not end" if cell.failed else "some runs diverged"] = sign(
+                    "", linestyle="", marker="o", markerfacecolor=PAPER
+                )
     return marks
 
 

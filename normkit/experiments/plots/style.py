@@ -132,8 +132,13 @@ def metric_name(metric: str) -> str:
 
 def legend(made, handles: dict[str, Any]) -> None:
     """Put one legend under all axes: inside them it covers lines."""
-    if handles:
-        made.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 5))
+    if not handles:
+        return
+    width = 0.6 + 0.07 * max(map(len, handles))  # inches of an entry, about
+    most = max(1, int(made.get_size_inches()[0] / width))
+    rows = math.ceil(len(handles) / most)
+    columns = math.ceil(len(handles) / rows)
+    made.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
 
 def sign(label: str, look: Look | None = None, **kwargs):

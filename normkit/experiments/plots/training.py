@@ -120,12 +120,12 @@ def _limits(axis, means, low: float, high: float, quantity: str) -> None:
 
 
 def _strips(axis, means, plot: Plot, head: str) -> None:
-    """Lay strips over the epochs that tell the values of all choices there, the best of the last epoch first."""
+    """Lay strips over the epochs that tell the values of all choices there."""
     from matplotlib.patches import Rectangle
 
     epochs = max((max(map(len, pair)) for pair in means.values()), default=0)
     step = math.ceil(epochs / _STRIPS) if epochs else 1
-    for epoch in range(epochs, 0, -step):
+    for epoch in range(epochs, 0, -step)[::-1]:
         lines = []
         for choice, pair in means.items():
             train, validation = (number(float(c[epoch - 1])) if epoch <= len(c) else "–" for c in pair)
