@@ -120,7 +120,7 @@ def load_machine_code(data: Split) -> None:
 def _load_machine_code(task, dtype):
     X, y = np.zeros((2, 1), dtype), np.arange(2)
     estimator, classes = (MLPRegressor, None) if task == "regression" else (MLPClassifier, y)
-    model = estimator((1,), max_iter=1, n_threads=1, epoch_callback=lambda model: True)
+    model = estimator(hidden_layer_sizes=(1,), max_iter=1, n_threads=1, epoch_callback=lambda model: True)
     with _interruptible():
         model.fit(X, y)
     Measure(X, y, classes)(model)
