@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from normkit.experiments import benefits, verdicts
-from normkit.experiments.choices import Candidate, Comparisons, Design, by_condition, candidates, mean_of
+from normkit.experiments.choices import Candidate, Comparisons, Design, by_condition, candidates, excess, mean_of
 from normkit.experiments.errors import DataError
 from normkit.experiments.inference import bootstrap_interval, probability_best
 from normkit.experiments.records import Cell, Condition, Contrast, Run, Summary, Verdict
@@ -94,17 +94,24 @@ def _cell(condition: Condition, runs: list[Run], design: Design, interval: Inter
     candidate = Candidate(condition.choice, condition, runs)
     done = list(candidate.ended.values())
     low, high = _interval(done, design, interval)
-    gaps = [
-        run.train_score - run.validation_score
-        for run in done
-        if run.train_score is not None and run.validation_score is not None
-    ]
     probability, tied = marks.get(condition, (None, False))
     return Cell(
-        condition, condition.choice, len(runs), candidate.diverged, candidate.failed, candidate.test_score,
-        low, high, mean_of(run.test_loss for run in done), mean_of(run.validation_score for run in done),
-        mean_of(run.validation_loss for run in done), mean_of(gaps), _seconds_per_epoch(done), probability, tied,
-    )  # fmt: skip
+        config=condition,
+        choice=condition.choice,
+        runs=len(runs),
+        diverged=candidate.diverged,
+        failed=candidate.failed,
+        test_score=candidate.test_score,
+        low=low,
+        high=high,
+        test_loss=mean_of(run.test_loss for run in done),
+        validation_score=mean_of(run.validation_score for run in done),
+        validation_loss=mean_of(run.validation_loss for run in done),
+        gap=mean_of(excess(run) for run in done),
+        seconds_per_epoch=_seconds_per_epoch(done),
+        probability_best=probability,
+        tied=tied,
+    )
 
 
 def _interval(done, design, interval):
@@ -175,7 +182,8 @@ def _notes(runs, rivals, design: Design, comparisons, baseline, interval: Interv
             f"Differences are taken within a seed. p-values are Holm's over all {len(comparisons)} pairs of choices "
             "of a batch size, at all batch sizes, so that they hold for the best choice although it was picked after "
             "seeing the scores; a difference's ± is widened in the same way. A tie means that these runs show no "
-            "difference, not that there is none."
+            "difference, not that there is none. Of three or more choices each pair's t test takes half of its "
+            "variance from all pairs of the batch size (Smyth 2004)."
         )
         notes.append(
             "The probability of being the best is a bootstrap over seeds; with few seeds it is too sure of itself."
@@ -190,6 +198,11 @@ def _notes(runs, rivals, design: Design, comparisons, baseline, interval: Interv
         notes.append(
             "Scores are means of the runs that ended; the best choice is the one with the fewest diverged runs, then "
             "the highest score. Differences use the seeds in which both runs ended."
+        )
+    if design.seeds > 1:
+        notes.append(
+            "Sensitivity to the initial values is the spread over seeds; a seed sets the initial values, the order of "
+            "the batches and, unless the test set is given, the split."
         )
     if not any(c.choice == baseline for group in rivals.values() for c in group):
         notes.append(

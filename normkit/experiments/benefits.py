@@ -4,19 +4,28 @@ Against the baseline at the same batch size, each represented by its best condit
 grid cannot tell, the value is None and the sentence says what would.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import stats
 
-from normkit.experiments.choices import ALPHA, Candidate, Design, mean_of, paired
+from normkit.experiments.choices import ALPHA, Candidate, Design, ended, excess, mean_of, paired
 from normkit.experiments.inference import holm_factors
 from normkit.experiments.records import Benefit, Condition, Run
-from normkit.experiments.verdicts import decimals, p_text
+from normkit.experiments.verdicts import decimals, divergence, p_text
 
 _FEWEST_SEEDS = 3
 _SENSITIVITY: Literal["sensitivity to initial values"] = "sensitivity to initial values"
+
+
+class _Measured(NamedTuple):
+    """A benefit whose sentence waits for the adjustment of its test, or is whole where there is none."""
+
+    benefit: Benefit
+    p_value: float | None = None
+    told: Callable[[float], str] = str  # what is said of the test, given Holm's factor
 
 
 def measure(
@@ -36,16 +45,16 @@ def measure(
     return [benefit for four in zip(*found.values()) for benefit in four]
 
 
-def _adjusted(measured: list[tuple[Benefit, float | None, str]]) -> list[Benefit]:
-    """Finish the sentences of one benefit with Holm's p-value, and what follows from it."""
-    known = [i for i, (_, p, _) in enumerate(measured) if p is not None]
-    factors = holm_factors([measured[i][1] or 0.0 for i in known])
-    benefits = [benefit for benefit, _, _ in measured]
+def _adjusted(measured: list[_Measured]) -> list[Benefit]:
+    """Finish the sentences of one benefit with its test, adjusted by Holm's factor."""
+    known = [i for i, one in enumerate(measured) if one.p_value is not None]
+    factors = holm_factors([measured[i].p_value or 0.0 for i in known])
+    benefits = [one.benefit for one in measured]
     for i, factor in zip(known, factors):
-        benefit, p, test = measured[i]
-        p = min(1.0, factor * (p or 0.0))
-        judgement = "" if p < ALPHA else ", no difference that these runs can show"
-        benefits[i] = replace(benefit, sentence=f"{benefit.sentence} ({test}, {p_text(p)}{judgement}).")
+        benefit, p_value, told = measured[i]
+        p = min(1.0, factor * (p_value or 0.0))
+        judgement = "" if p < ALPHA else ": no difference that these runs can show"
+        benefits[i] = replace(benefit, sentence=f"{benefit.sentence}; {told(factor)}, {p_text(p)}{judgement}.")
     return benefits
 
 
@@ -96,7 +105,7 @@ def _trains(run: Run) -> bool | None:
 
     None where the trivial score is not known.
     """
-    if run.status != "ok" or run.test_score is None or not np.isfinite(run.test_score):
+    if run.test_score is None or not ended(run):
         return False
     if run.metric != "accuracy":
         return run.test_score > (run.trivial_score or 0.0)
@@ -110,7 +119,8 @@ def _rates(choice: Candidate, groups: dict[Condition, list[Run]]) -> dict[float,
     """Learning rates tried with the candidate's other settings, and whether at least half of their runs train."""
     found: dict[float, bool | None] = {}
     for condition, runs in groups.items():
-        if replace(condition, learning_rate=choice.config.learning_rate) != choice.config:
+        alike = condition.normalization == choice.config.normalization  # most conditions end here, which is cheap
+        if not alike or replace(condition, learning_rate=choice.config.learning_rate) != choice.config:
             continue
         trained = [_trains(run) for run in runs if run.status != "failed"]
         if trained:
@@ -135,7 +145,9 @@ def _largest_rate(choice: Candidate, plain: Candidate, groups: dict[Condition, l
     mine, theirs = _rates(choice, groups), _rates(plain, groups)
     size, head, unit = choice.config.batch_size, _head(choice), "learning rate"
     if len(mine) < 2 or len(theirs) < 2:
-        sentence = f"{head}the largest learning rate that trains needs several, as --learning-rates 0.001,0.01,0.1,1."
+        sentence = (
+            f"{head}the largest learning rate that trains needs several, as with --learning-rates 0.001,0.01,0.1,1."
+        )
         return Benefit("largest learning rate", size, choice.choice, None, None, unit, sentence)
     if None in (*mine.values(), *theirs.values()):
         sentence = f"{head}the runs do not say what a trivial prediction scores; run them again with this version."
@@ -156,34 +168,27 @@ def _by_seed(candidate: Candidate) -> dict[int, float]:
     return {seed: mean for seed, mean in means.items() if mean is not None}
 
 
-def _sensitivity(choice: Candidate, plain: Candidate, design: Design) -> tuple[Benefit, float | None, str]:
+def _sensitivity(choice: Candidate, plain: Candidate, design: Design) -> _Measured:
     """Standard deviation of the test score over the seeds, compared by Brown and Forsythe's test (1974)."""
     mine, theirs = _by_seed(choice), _by_seed(plain)
     size, head = choice.config.batch_size, _head(choice)
     seeds = [seed for seed in mine if seed in theirs]
-    lost = f"; diverged: {choice.diverged} of {len(choice.runs)} runs, {plain.choice} {plain.diverged} of "
-    lost = f"{lost}{len(plain.runs)}" if choice.diverged or plain.diverged else ""
+    lost = divergence([plain, choice])
+    lost = f"; lost: {lost}" if lost else ""
     if len(seeds) < _FEWEST_SEEDS:
-        sentence = f"{head}the spread over seeds needs three runs of both that end, as --seeds 5{lost}."
-        return (
-            Benefit("sensitivity to initial values", size, choice.choice, None, None, design.word, sentence),
-            None,
-            "",
-        )
+        sentence = f"{head}the spread over seeds needs three of which both runs end, as with {design.more}{lost}."
+        return _Measured(Benefit(_SENSITIVITY, size, choice.choice, None, None, design.word, sentence))
     a, b = [mine[s] for s in seeds], [theirs[s] for s in seeds]
     value, baseline = float(np.std(a, ddof=1)), float(np.std(b, ddof=1))
     digits = decimals(min(value, baseline) or max(value, baseline))
     sentence = (
-        f"{head}test {design.word} spreads by {value:.{digits}f} over {len(seeds)} seeds, {plain.choice}'s by "
-        f"{baseline:.{digits}f} (standard deviations; a seed sets initial values, order of the batches and, without "
-        f"a test set of its own, the split{lost})"
+        f"{head}test {design.word} has a standard deviation of {value:.{digits}f} over {len(seeds)} seeds, "
+        f"{plain.choice}'s of {baseline:.{digits}f}{lost}"
     )
+    p = _brown_forsythe(a, b)
+    sentence = sentence if p is not None else f"{sentence}."
     benefit = Benefit(_SENSITIVITY, size, choice.choice, value, baseline, design.word, sentence)
-    return _with_test(benefit, _brown_forsythe(a, b), "Brown-Forsythe test")
-
-
-def _with_test(benefit: Benefit, p: float | None, test: str) -> tuple[Benefit, float | None, str]:
-    return (benefit, p, test) if p is not None else (replace(benefit, sentence=f"{benefit.sentence}."), None, "")
+    return _Measured(benefit, p, lambda factor: "Brown-Forsythe test")
 
 
 def _brown_forsythe(a: list[float], b: list[float]) -> float | None:
@@ -196,28 +201,25 @@ def _brown_forsythe(a: list[float], b: list[float]) -> float | None:
     return p if np.isfinite(p) else None
 
 
-def _excess(run: Run) -> float | None:
-    if run.train_score is None or run.validation_score is None:
-        return None
-    return run.train_score - run.validation_score
-
-
-def _gap(choice: Candidate, plain: Candidate, design: Design) -> tuple[Benefit, float | None, str]:
+def _gap(choice: Candidate, plain: Candidate, design: Design) -> _Measured:
     """Training score minus validation score, and the difference of the two within each seed and fold."""
     keys = [key for key in choice.ended if key in plain.ended]
-    value = mean_of(_excess(choice.ended[key]) for key in keys)
-    baseline = mean_of(_excess(plain.ended[key]) for key in keys)
+    value = mean_of(excess(choice.ended[key]) for key in keys)
+    baseline = mean_of(excess(plain.ended[key]) for key in keys)
     size, head = choice.config.batch_size, _head(choice)
     if value is None or baseline is None:
         sentence = f"{head}no runs of both ended with training and validation scores, so that no gap can be told."
-        return Benefit("gap", size, choice.choice, None, None, design.word, sentence), None, ""
-    found = design.estimate(paired(choice, plain, _excess))
+        return _Measured(Benefit("gap", size, choice.choice, None, None, design.word, sentence))
+    found = design.estimate(paired(choice, plain, excess))
     digits = decimals(found.half_width() if found else None)
     sentence = (
         f"{head}training {design.word} is {value:.{digits}f} above validation, {plain.choice}'s {baseline:.{digits}f}"
     )
-    benefit = Benefit("gap", size, choice.choice, value, baseline, design.word, sentence)
     if found is None:
-        return replace(benefit, sentence=f"{sentence}; whether that is more than chance needs --seeds 5."), None, ""
-    test = f"difference {found.mean:+.{digits}f} ± {found.half_width():.{digits}f}"
-    return _with_test(benefit, found.p_value, test)
+        sentence = f"{sentence}; whether that is more than chance needs {design.more}."
+        return _Measured(Benefit("gap", size, choice.choice, value, baseline, design.word, sentence))
+
+    def told(factor):
+        return f"difference {found.mean:+.{digits}f} ± {found.half_width(1 - ALPHA / factor):.{digits}f}"
+
+    return _Measured(Benefit("gap", size, choice.choice, value, baseline, design.word, sentence), found.p_value, told)

@@ -2,34 +2,43 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 import numpy as np
 
-from normkit.experiments.inference import Estimate, estimate, holm_factors
+from normkit.experiments.inference import Estimate, estimate, holm_factors, moderated
 from normkit.experiments.records import Condition, Contrast, Run
 
 ALPHA = 0.05
+_LARGEST = 1e60  # its third power, which a bootstrap interval takes, is still a number
 METRICS = {"accuracy": "accuracy", "r2": "R²"}
+
+
+def usable(value: float | None) -> TypeGuard[float]:
+    """Whether a value is there and can be counted with; R² may be anything below 1, too large to be squared."""
+    return value is not None and abs(value) < _LARGEST  # NaN is not
 
 
 def ended(run: Run) -> bool:
     """Whether the run has a test score to count with."""
-    return run.status == "ok" and run.test_score is not None and bool(np.isfinite(run.test_score))
+    return run.status == "ok" and usable(run.test_score)
 
 
 def diverged(run: Run) -> bool:
-    """Whether the run diverged; so did one that ended with a score that is no finite number."""
+    """Whether the run diverged; so did one that ended with a score that cannot be counted with."""
     return run.status == "diverged" or (run.status == "ok" and not ended(run))
 
 
 def mean_of(values: Iterable[float | None]) -> float | None:
-    """Mean of the finite numbers among the values; None where there are none, or it is not finite."""
-    known = [value for value in values if value is not None and np.isfinite(value)]
-    if not known:
-        return None
-    with np.errstate(over="ignore"):
-        mean = float(np.mean(known))
-    return mean if np.isfinite(mean) else None
+    """Mean of the usable ones among the values; None where there are none."""
+    known = [value for value in values if usable(value)]
+    return float(np.mean(known)) if known else None
+
+
+def excess(run: Run) -> float | None:
+    """Training score minus validation score: the gap of one run."""
+    train, validation = run.train_score, run.validation_score
+    return train - validation if usable(train) and usable(validation) else None
 
 
 def by_condition(runs: Sequence[Run]) -> dict[Condition, list[Run]]:
@@ -131,6 +140,11 @@ class Design:
         """Estimate a mean over seeds and folds, of scores or of their differences."""
         return estimate(values, self.step, self.overlap)
 
+    @property
+    def more(self) -> str:
+        """The option that brings more runs."""
+        return "--seeds 5" if self.seeds < 5 else "more --seeds"
+
     def amount(self, pairs: int) -> str:
         """Say how many runs something rests on."""
         return f"{pairs} runs" if self.folds > 1 else f"{pairs} seed{'s' if pairs != 1 else ''}"
@@ -142,7 +156,7 @@ def paired(first: Candidate, second: Candidate, value=lambda run: run.test_score
     for key in first.ended:
         if key in second.ended:
             a, b = value(first.ended[key]), value(second.ended[key])
-            if a is not None and b is not None and np.isfinite(a - b):
+            if usable(a) and usable(b):
                 found.append(float(a - b))
     return found
 
@@ -156,17 +170,18 @@ class Comparisons:
     """
 
     def __init__(self, groups: dict[int, list[Candidate]], design: Design):
-        self._found: dict[tuple[int, str, str], tuple[Estimate, float]] = {}
-        estimates = {}
+        estimates: dict[tuple[int, str, str], Estimate] = {}
         for size, rivals in groups.items():
+            found = {}
             for i, first in enumerate(rivals):
                 for second in rivals[i + 1 :]:
                     difference = design.estimate(paired(first, second))
                     if difference is not None:
-                        estimates[size, first.choice, second.choice] = difference
+                        found[size, first.choice, second.choice] = difference
+            compared = len({choice for _, *pair in found for choice in pair})
+            estimates.update(zip(found, moderated(list(found.values()), compared, design.overlap)))
         factors = holm_factors([difference.p_value for difference in estimates.values()])
-        for (key, difference), factor in zip(estimates.items(), factors):
-            self._found[key] = difference, float(factor)
+        self._found = {key: (estimates[key], float(factor)) for key, factor in zip(estimates, factors)}
 
     def __len__(self):
         return len(self._found)

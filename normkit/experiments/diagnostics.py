@@ -7,18 +7,16 @@ import numpy as np
 from scipy import special
 from sklearn.utils.validation import check_is_fitted
 
-from normkit.engine.network import Network, batch_edges
+from normkit.engine.network import Network
 from normkit.engine.plan import activation_codes
 from normkit.engine.trainer import Trainer
 from normkit.estimators import MLPClassifier, MLPRegressor
-from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings
+from normkit.estimators._parameters import activations_of, norm_settings
 from normkit.estimators._samples import Samples
 from normkit.math.activations import LEAKY_SLOPE, SELU_ALPHA, SELU_SCALE
 
 # share of an activation's steepest slope below which a unit passes next to no gradient on
 SATURATED = 0.05
-# rows of a batch whose gradients are added up, where nothing is averaged over the batch
-_CHUNK = 2048
 
 
 def _normal_density(z):
@@ -48,7 +46,7 @@ _SLOPES: dict[str, tuple[Any, float | None]] = {
 }
 
 
-def diagnose(model: MLPClassifier | MLPRegressor, X: Any, y: Any) -> list[dict[str, Any]]:
+def diagnose(model: MLPClassifier | MLPRegressor, X: Any, y: Any, max_rows: int = 2048) -> list[dict[str, Any]]:
     """Look into a fitted model, layer by layer.
 
     The model predicts the rows of X for what is said of units, with its moving statistics. Gradients are those of
@@ -60,8 +58,10 @@ def diagnose(model: MLPClassifier | MLPRegressor, X: Any, y: Any) -> list[dict[s
     model : MLPClassifier or MLPRegressor
         Fitted.
     X : {array-like, sparse matrix} of shape (n_samples, n_features)
-        At least 2 rows; a thousand will do. Where a norm averages over the batch they are held at once.
+        At least 2 rows.
     y : array-like of shape (n_samples,) or (n_samples, n_outputs)
+    max_rows : int, default=2048
+        Of more rows than this, this many are taken, at even distances: they are one batch, and in memory at once.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def diagnose(model: MLPClassifier | MLPRegressor, X: Any, y: Any) -> list[dict[s
     sklearn.exceptions.NotFittedError
         If the model is not fitted yet.
     ValueError
-        If X has fewer than 2 rows, or X or y does not suit the model.
+        If X has fewer than 2 rows, X or y does not suit the model, or `max_rows` is below 2.
 
     Examples
     --------
@@ -101,6 +101,11 @@ def diagnose(model: MLPClassifier | MLPRegressor, X: Any, y: Any) -> list[dict[s
     labels = model._check_labels(y, X)
     if X.shape[0] < 2:
         raise ValueError(f"X must have at least 2 rows to be diagnosed, got {X.shape[0]}")
+    if max_rows < 2:
+        raise ValueError(f"max_rows must be at least 2, got {max_rows}")
+    if X.shape[0] > max_rows:
+        chosen = np.linspace(0, X.shape[0] - 1, max_rows).round().astype(int)
+        X, labels = X[chosen], labels[chosen]
     # a copy of the network: what is done to it leaves the model alone
     network = copy.deepcopy(model._link())
     samples = Samples(model, X, labels, model._encode(labels), None, None)
@@ -134,7 +139,7 @@ def _gradient_norms(model, network: Network, samples: Samples) -> list[float | N
     trainer = Trainer(
         network, "accumulate", total_weight=float(count), **{**norm_settings(model), "norm_momentum": 1.0}
     )
-    edges = batch_edges(count, count if averages_over_batch(model) else min(count, _CHUNK))
+    edges = np.array([0, count])
     trainer.run(samples.rows, samples.targets, None, np.arange(count), edges, model.n_threads)
     network.plan = plan
     norms: list[float | None] = [None]

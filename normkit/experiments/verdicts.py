@@ -6,6 +6,9 @@ from normkit.experiments.choices import Candidate, Comparisons, Design, differs
 from normkit.experiments.inference import MOST_SEEDS, seeds_needed
 from normkit.experiments.records import Contrast, Verdict
 
+_SHOWN = 3  # differences with their numbers in a sentence; the table has the others
+_FEWEST_PAIRS = 3
+
 
 def decimals(width: float | None) -> int:
     """Decimals of a number that is known to within `width`: two figures of the width, but 2 to 4 decimals."""
@@ -18,25 +21,27 @@ def p_text(p: float) -> str:
     """Write a p-value for a sentence: two figures, one where it is large."""
     if p < 0.001:
         return "p < 0.001"
-    return f"p {p:.1g}" if p >= 0.1 else f"p {p:.2g}"
+    return f"p = {p:.1g}" if p >= 0.1 else f"p = {p:.2g}"
 
 
 def _width(contrast):
     return (contrast.high - contrast.low) / 2
 
 
-def _evidence(contrasts: list[Contrast]) -> str:
-    """Write "none (+0.0123 ± 0.0045, p 0.012), layer (...)"."""
+def _evidence(contrasts: list[Contrast], baseline: str) -> str:
+    """Write "none (+0.0123 ± 0.0045, p = 0.012) and layer (...)", of more than three the names alone."""
+    shown = sorted(contrasts, key=lambda c: c.against != baseline)[:_SHOWN]
     parts = []
     for c in contrasts:
         digits = decimals(_width(c))
-        parts.append(f"{c.against} ({c.difference:+.{digits}f} ± {_width(c):.{digits}f}, {p_text(c.p_adjusted)})")
-    return ", ".join(parts)
+        numbers = f" ({c.difference:+.{digits}f} ± {_width(c):.{digits}f}, {p_text(c.p_adjusted)})"
+        parts.append(c.against + (numbers if c in shown else ""))
+    return listed(parts)
 
 
-def listed(names: list[str], word: str = "and") -> str:
+def listed(names: list[str]) -> str:
     """Write "a", "a and b", "a, b and c"."""
-    return " ".join([", ".join(names[:-1]), word, names[-1]]) if len(names) > 1 else "".join(names)
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
 def divergence(candidates: list[Candidate]) -> str:
@@ -60,38 +65,34 @@ def _needed(ties: list[Contrast], comparisons: Comparisons, design: Design, base
     """Say how many seeds would show the difference to the baseline or, where that is not tied, to the next best."""
     tie = next((c for c in ties if c.against == baseline), ties[0])
     both = comparisons.estimate(tie.batch_size, tie.choice, tie.against)
-    if both is None or tie.difference == 0:
+    size = f"{abs(tie.difference):.{decimals(_width(tie))}f}"
+    if both is None or not float(size):
         return ""
+    if tie.pairs < _FEWEST_PAIRS:
+        return f"Two runs can hardly show anything: use {design.more}"
     seeds = seeds_needed(*both, folds=design.folds, overlap=design.overlap)
     if seeds is not None and seeds <= design.seeds:
-        return ""  # at 80 % power: the experiment was unlucky, a number would mislead
-    size = f"{abs(tie.difference):.{decimals(_width(tie))}f}"
-    size = size if float(size) else "one this small"
+        return ""  # it had the power of 80 % and was unlucky: a number would mislead
+    claim = f"To show a difference of {size} to {tie.against}, if that is the true one, takes"
     if seeds is None:
-        amount = f"more than {MOST_SEEDS}" if design.folds == 1 else "more data, not seeds,"
-    else:
-        unit = 10 ** max(0, math.floor(math.log10(seeds)) - 1)
-        amount = f"about {-(-seeds // unit) * unit}"
-    noun = "" if amount.endswith(",") else " seeds"
-    return f"to show a difference of {size} to {tie.against}, if that is the true one, takes {amount}{noun}"
+        return f"{claim} more than {MOST_SEEDS} seeds" if design.folds == 1 else f"{claim} more data, not more seeds"
+    unit = 10 ** max(0, math.floor(math.log10(seeds)) - 1)
+    return f"{claim} about {-(-seeds // unit) * unit} seeds"
 
 
-def _opening(best: Candidate, candidates: list[Candidate], clear: bool, design: Design, digits: int) -> str:
-    score = f"{best.test_score:.{digits}f}"
-    if clear:
-        return f"use {best.choice}, test {design.word} {score}"
-    others = [c for c in candidates if c.ended and c is not best]
-    if not others:
-        if len(candidates) == 1:
-            return f"{best.choice} is the only choice tried, test {design.word} {score}"
-        return f"only {best.choice} trained, test {design.word} {score}"
-    share = best.diverged / len(best.runs)
-    if any((c.test_score or -math.inf) > (best.test_score or -math.inf) for c in others):
-        return f"{best.choice} diverged least ({best.diverged}/{len(best.runs)}), test {design.word} {score}"
-    level = [c.choice for c in others if c.test_score == best.test_score and c.diverged / len(c.runs) == share]
+def _opening(best: Candidate, rivals: list[Candidate], tried: int, design: Design) -> str:
+    """Name the best choice and its score."""
+    own = design.estimate([run.test_score for run in best.ended.values() if run.test_score is not None])
+    what = f"test {design.word}, {best.test_score:.{decimals(own.half_width() if own else None)}f}"
+    if not rivals:
+        return f"{best.choice} is the only choice {'tried' if tried == 1 else 'that trains'}; {what}"
+    # of two means, None is impossible: candidates that ended have one
+    if any((rival.test_score or 0.0) > (best.test_score or 0.0) for rival in rivals):
+        return f"{best.choice} diverged least; {what}"
+    level = [rival.choice for rival in rivals if rival.rank() == best.rank()]
     if level:
-        return f"{listed([best.choice, *level])} have the same test {design.word}, {score}"
-    return f"{best.choice} has the highest test {design.word}, {score}"
+        return f"{listed([best.choice, *level])} have the same {what}"
+    return f"{best.choice} has the highest {what}"
 
 
 def judge(
@@ -101,12 +102,11 @@ def judge(
 
     `clear` if the best choice beats every other one that trained, each with an adjusted p-value below 0.05.
     """
-    head = f"Batch size {batch_size}: "
+    counts = divergence(candidates)
     best = best_of(candidates)
     if best is None:
-        what = "every run diverged" if not any(c.failed for c in candidates) else "no run came to an end"
-        counts = divergence(candidates)
-        return Verdict(batch_size, None, False, f"{head}{what} ({counts}).", [])
+        what = "no run came to an end" if any(c.failed for c in candidates) else "every run diverged"
+        return Verdict(batch_size, None, False, f"Batch size {batch_size}: {what} ({counts}).", [])
     rivals = sorted((c for c in candidates if c.ended and c is not best), key=Candidate.rank)
     found = [comparisons.contrast(batch_size, best.choice, rival.choice) for rival in rivals]
     evidence = [contrast for contrast in found if contrast is not None]
@@ -114,21 +114,23 @@ def judge(
     worse = [c for c in evidence if differs(c) and c.difference < 0]
     ties = [c for c in evidence if not differs(c)]
     clear = len(better) == len(rivals) > 0
-    own = design.estimate([run.test_score for run in best.ended.values() if run.test_score is not None])
-    parts = [_opening(best, candidates, clear, design, decimals(own and own.half_width()))]
+    opening = _opening(best, rivals, len(candidates), design)
+    parts = [f"use {best.choice}: it {opening.removeprefix(best.choice).strip()}" if clear else opening]
     if better:
-        parts.append(f"better than {_evidence(better)}")
+        parts.append(f"better than {_evidence(better, baseline)}")
     if worse:
-        parts.append(f"where both ended worse than {_evidence(worse)}")
+        parts.append(f"where both ended, worse than {_evidence(worse, baseline)}")
     if ties:
-        few = min(c.pairs for c in ties)
-        parts.append(f"no difference that {design.amount(few)} can show against {_evidence(ties)}")
-        parts.append(_needed(ties, comparisons, design, baseline))
-    if len(evidence) < len(rivals):
-        missing = listed([r.choice for r, c in zip(rivals, found) if c is None])
-        parts.append(f"too few runs to tell a difference to {missing} from noise, use --seeds 5")
-    parts.append(divergence(candidates))
-    sentence = f"{head}{'; '.join(part for part in parts if part)}."
+        few = design.amount(min(c.pairs for c in ties))
+        parts.append(f"no difference that {few} can show against {_evidence(ties, baseline)}")
+    sentences = [f"Batch size {batch_size}: {'; '.join(parts)}"]
+    if ties:
+        sentences.append(_needed(ties, comparisons, design, baseline))
+    if missing := [rival.choice for rival, contrast in zip(rivals, found) if contrast is None]:
+        sentences.append(f"Too few runs ended to compare with {listed(missing)}: use {design.more}")
+    if counts:
+        sentences.append(f"Lost: {counts}")
+    sentence = ". ".join(part for part in sentences if part) + "."
     return Verdict(batch_size, best.choice, clear, sentence, evidence)
 
 
