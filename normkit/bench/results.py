@@ -9,6 +9,7 @@ from typing import Any
 from normkit.experiments.errors import DataError
 
 KIND, SCHEMA = "bench", 1
+GPU = "gpu"  # of what the CUDA target writes
 
 
 def dump(result: Any) -> str:
@@ -39,9 +40,9 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
         raise DataError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError:
         raise DataError(f"{path} is not JSON") from None
-    if not isinstance(result, dict) or result.get("kind") != KIND:
+    if not isinstance(result, dict) or result.get("kind") not in (KIND, GPU):
         raise DataError(f"{path} is not a result of normkit bench")
-    if result.get("schema") != SCHEMA:
+    if result["kind"] == KIND and result.get("schema") != SCHEMA:
         raise DataError(f"{path} has schema {result.get('schema')}, this version of normkit reads {SCHEMA}")
     return result
 

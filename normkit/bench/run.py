@@ -154,7 +154,7 @@ class Bench:
                 crew, entries, peers, lambda repeat, asked=asked: {**asked, "repeat": repeat},
                 lambda reply: 1e6 * reply["step_s"],
             )  # fmt: skip
-            self._keep({"key": key, "part": "training", **asdict(step), "peers": peers})
+            self._keep({"key": key, "part": "training", "network_name": step.name, **asdict(step), "peers": peers})
 
     def _take_on(self, crew, name, entry, place):
         try:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from normkit.bench.engines import ENGINES
-from normkit.bench.norm_cases import DIRECTIONS, Case
 from normkit.bench.norm_peers import BOUND
 from normkit.bench.norm_peers import PEERS as KERNEL_PEERS
+
+if TYPE_CHECKING:
+    from normkit.bench.norm_cases import Case
 
 OWN = "normkit"
 
@@ -51,8 +53,10 @@ def groups_of(channels: int) -> int:
     return next(n for n in range(min(32, max(1, channels // 2)), 0, -1) if channels % n == 0)
 
 
-def kernel_cases(functions: Sequence[str], shapes: Sequence[Sequence[int]], dtypes: Sequence[str]) -> list[Case]:
+def kernel_cases(functions: Sequence[str], shapes: Sequence[Sequence[int]], dtypes: Sequence[str]) -> "list[Case]":
     """Return the cases: shapes of two axes are rows, of four are images, channels first."""
+    from normkit.bench.norm_cases import DIRECTIONS, Case  # NumPy, for which help does not wait
+
     found = []
     for direction in DIRECTIONS:
         for function in functions:

@@ -82,7 +82,9 @@ class Worker:
         """
         if not hasattr(self.engine, "steps"):
             self.engine.run(self.problem.order(0, batch_size, self._wake(steps)))
-        order, found, spent = self.problem.order(100 + repeat, batch_size, steps), [], 0.0
+        order = self.problem.order(100 + repeat, batch_size, steps)
+        found: list[float] = []
+        spent = 0.0
         while not found or spent < slice_s:
             step, seconds, _ = self._timed(order)
             found.append(step)

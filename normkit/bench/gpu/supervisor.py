@@ -50,12 +50,12 @@ def _why(status):
     return status if isinstance(status, str) else f"the process ended with status {status}"
 
 
-def supervise(options, patience=PATIENCE):
-    """Run workers until one gets to the end; return the exit status."""
+def supervise(options, patience=PATIENCE, stdout=None):
+    """Run workers until one gets to the end; return the exit status. What they say of their progress goes to stdout."""
     output = Path(options["output"])
     ended: dict[str, int] = {}
     while options["sections"]:
-        process = subprocess.Popen([*WORKER, json.dumps(options)])
+        process = subprocess.Popen([*WORKER, json.dumps(options)], stdout=stdout)
         try:
             status = _wait(process, output, options["deadline"], patience)
         finally:

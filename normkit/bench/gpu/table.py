@@ -249,6 +249,32 @@ def markdown(result):
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in notes(result))])
 
 
+CSV_HEADER = (
+    "part", "case", "peer", "way", "cold_us_p20", "cold_us_p50", "cold_us_p80", "warm_us_p20", "warm_us_p50",
+    "warm_us_p80", "gb_per_s", "error",
+)  # fmt: skip
+
+
+def csv_rows(result):
+    """Yield a row for each kernel and peer."""
+    for key, case in cases(result, "kernels").items():
+        for name, row in case.get("peers", {}).items():
+            cold, warm = times(case, name, "cold"), times(case, name, "warm")
+            speed = gigabytes(case["bytes"], cold["p50"]) if cold else None
+            parts = [(found or {}).get(cut) for found in (cold, warm) for cut in ("p20", "p50", "p80")]
+            yield "kernels", key, name, row.get("way"), *parts, speed, row.get("error")
+
+
+def tables(result):
+    """Yield the title, header, rows and number of text columns of each table that has rows."""
+    found = [(title, (header, rows), 2) for title, header, rows in kernel_tables(result)]
+    found.append(("Host time of a call", host_table(result), 3))
+    found.append(("Training an MLP of 784-256-128-64-10", training_table(result), 3))
+    for title, (header, rows), left in found:
+        if rows:
+            yield title, header, rows, left
+
+
 def summary(result):
     """Return the most important tables, for the terminal."""
     parts = [head(result), "\n".join(correctness(result)[:10])]
