@@ -71,7 +71,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]
     schema, version = described.get("schema", ""), described.get("normkit", "")
     if schema.isdecimal() and SCHEMA < int(schema[:9]):
         raise ModelFileError(
-            f"{name} has schema {schema[:9]}, written by normkit {version[:40]}; normkit {__version__} reads up to "
+            f"{name} has schema {schema[:9]}, written by normkit {version[:20]!r}; normkit {__version__} reads up to "
             f"schema {SCHEMA}: update normkit"
         )
     if described.pop("sha256", None) != _digest(described, arrays):
@@ -86,4 +86,6 @@ def read(path: str | os.PathLike) -> tuple[dict[str, Any], dict[str, np.ndarray]
 
 
 def _line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:300]
+    """Return an error's text in one line that is safe to show: it may quote the file."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return "".join(c if c.isprintable() else "?" for c in text[:300])

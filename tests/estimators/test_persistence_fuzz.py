@@ -176,7 +176,7 @@ def test_newer_schema(data, tmp_path):
     for schema in ("2", "9" * 400):
         described = {"format": "normkit.model", "schema": schema, "normkit": "9.1", "sha256": "of another kind"}
         (tmp_path / "model").write_bytes(safetensors.numpy.save(arrays, metadata=described))
-        with pytest.raises(ModelFileError, match=f"has schema {schema[:9]}, written by normkit 9.1; .* update normkit"):
+        with pytest.raises(ModelFileError, match=f"has schema {schema[:9]}, written by normkit '9.1'; .* update normkit"):
             normkit.load(tmp_path / "model")
 
 
