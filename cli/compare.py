@@ -7,7 +7,7 @@ import shlex
 import click
 
 from .configured import EXECUTION, ConfiguredCommand, plain
-from .data_options import data_options
+from .data_options import cv_option, data_options
 from .main import WrongData
 from .options import grid_options, training_options
 
@@ -30,6 +30,7 @@ class _Compare(ConfiguredCommand):
     """,
 )
 @data_options
+@cv_option
 @grid_options
 @training_options
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination.")
