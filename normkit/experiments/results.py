@@ -86,6 +86,7 @@ def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list
         ]
     data = experiment.dataset
     here |= {
+        "notes": [*experiment.rules, *experiment.notes],  # for a report that is made without the data
         "execution": {"backend": backend, "processes": jobs, "threads_per_run": 1},
         "data": {
             "name": data.name, "task": data.task, "fingerprint": data.fingerprint, "samples": data.n_samples,
