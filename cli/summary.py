@@ -1,5 +1,7 @@
 """``normkit summary``: what a model file holds."""
 
+import io
+
 import click
 
 
@@ -19,10 +21,17 @@ def summary(model):
     from normkit.experiments.saved_models import open_model
 
     saved = open_model(model)
-    saved.model.summary()
+    print_layers(saved.model)
     for name, text in _facts(saved):
         # what a file says must not move the cursor or colour the terminal
         click.echo(f"{name + ':':<28}{''.join(c if c.isprintable() else '?' for c in text)}")
+
+
+def print_layers(model):
+    """Print the table of layers by click, as all other lines: two writers would change places in an ASCII locale."""
+    table = io.StringIO()
+    model.summary(file=table)
+    click.echo(table.getvalue(), nl=False)
 
 
 def _facts(saved):
@@ -46,4 +55,5 @@ def _facts(saved):
         yield "Columns", f"{len(columns)}: {', '.join(columns[:10])}{', ...' if len(columns) > 10 else ''}"
         for name in ("dataset", "seed", "test_score"):
             if name in saved.about:
-                yield name.capitalize().replace("_", " "), str(saved.about[name])
+                value = saved.about[name]
+                yield name.capitalize().replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -6,6 +6,7 @@ import click
 
 from .data_options import data_options
 from .options import BATCH_NORMS, NORMS, FiniteRange, check_groups, compiling_notice, model_options
+from .summary import print_layers
 
 _DATA = ("dataset", "target", "data_dir", "task", "missing", "group", "drop")
 
@@ -76,7 +77,7 @@ def train(norm, normalize_input, batch_size, epochs, seed, save, plot, confusion
     )  # fmt: skip
     _tell(dataset, sets, batch_size)
     model, run = _trained(sets, condition, seed)
-    model.summary()
+    print_layers(model)
     metric = run.metric
     click.echo(f"Test loss {run.test_loss:.4f}  {metric} {run.test_score:.4f}")
     if save:
