@@ -4,7 +4,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from normkit._files import write_atomically
 from normkit._version import __version__
 from normkit.experiments import plots, report_tables
 from normkit.experiments.configuration import to_toml
-from normkit.experiments.plots.style import THEME, looks, metric_name
+from normkit.experiments.plots.style import KNOWN, THEME, looks, metric_name
 from normkit.experiments.records import Run, Summary, Verdict
 
 PAGE, PLOTS = "report.html", "plots"
@@ -56,6 +56,7 @@ def write(
 
 def write_sources(directory: str | Path, runs: list[Run], summary: Summary, sources: list[Source]) -> list[Path]:
     """Write report.html and the plots of runs from several folders; else as `write`."""
+    summary = _in_order(summary)
     folder = Path(directory) / PLOTS
     folder.mkdir(exist_ok=True)
     files, drawn = [], []
@@ -67,6 +68,28 @@ def write_sources(directory: str | Path, runs: list[Run], summary: Summary, sour
     page = Path(directory) / PAGE
     write_atomically(page, _page(runs, summary, sources, drawn).encode("utf-8", "replace"))
     return [page, *files]
+
+
+def _in_order(summary: Summary) -> Summary:
+    """Return the summary by batch size and choice, the baseline first: runs end, and come from files, in any order."""
+    known = list(looks(summary.cells))
+    order = {choice: i for i, choice in enumerate(sorted(known, key=lambda choice: _rank(choice, summary.baseline)))}
+
+    def key(record):
+        return record.batch_size, order.get(record.choice, len(order))
+
+    cells = sorted(
+        summary.cells, key=lambda cell: (cell.config.batch_size, order[cell.choice], cell.config.learning_rate)
+    )
+    return replace(
+        summary, cells=cells, contrasts=sorted(summary.contrasts, key=key), benefits=sorted(summary.benefits, key=key),
+        verdicts=sorted(summary.verdicts, key=lambda verdict: verdict.batch_size),
+    )  # fmt: skip
+
+
+def _rank(choice: str, baseline: str) -> tuple:
+    norm, _, position = choice.partition(" ")
+    return choice != baseline, KNOWN.index(norm) if norm in KNOWN else len(KNOWN), norm, position
 
 
 def _figure(plot: plots.Plot) -> dict[str, Any]:

@@ -61,7 +61,10 @@ _CELLS = (
     "Each line is the mean over the runs of one condition. The interval is of the mean test score, at 95 %. Click a "
     "column's head to sort."
 )
-_CONTRASTS = "Mean difference in test score between two choices, within each seed and fold; the adjusted p and interval are Holm's."
+_CONTRASTS = (
+    "Mean difference in test score between two choices, within each seed and fold. The interval and the adjusted p are "
+    "Holm's, over all pairs of choices."
+)
 _BENEFITS = "What textbooks claim for batch normalization, measured here against the baseline ‘{baseline}’."
 _LOST = "They are counted in their cells, and in no mean."
 

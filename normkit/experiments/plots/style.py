@@ -14,7 +14,7 @@ INK, GRID, PAPER = "#1b1f24", "#c9ced6", "#ffffff"
 COLOURS = ("#5f6368", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#882255")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 # the same colour and marker in every report, whatever else is compared
-_KNOWN = ("none", "batch", "layer", "group", "rms", "ghost", "renorm", "dyt")
+KNOWN = ("none", "batch", "layer", "group", "rms", "ghost", "renorm", "dyt")
 
 # what the report shows instead in its light and dark scheme, by the name of a CSS variable
 THEME = {
@@ -35,7 +35,7 @@ class Look:
 def looks(cells: list[Cell]) -> dict[str, Look]:
     """Return the look of each choice: colour and marker tell the norm, a dashed line its position after."""
     named = {cell.choice: cell.config for cell in cells}
-    order = list(_KNOWN) + sorted({config.normalization for config in named.values()} - set(_KNOWN))
+    order = list(KNOWN) + sorted({config.normalization for config in named.values()} - set(KNOWN))
     result = {}
     for choice, config in named.items():
         place = order.index(config.normalization)

@@ -92,22 +92,25 @@ def keys(quantity: str) -> tuple[str, str]:
 
 
 def mean_curve(curves: Iterable[list[float]]) -> np.ndarray:
-    """Return the mean over curves as far as all of them go, empty if there is none."""
+    """Return the mean over curves as far as all of them go, empty if there is none; NaN for null, which JSON has."""
     many = [curve for curve in curves if curve]
     shortest = min(map(len, many), default=0)
-    return np.mean([curve[:shortest] for curve in many], axis=0) if many else np.empty(0)
+    return np.mean(np.array([curve[:shortest] for curve in many], float), axis=0) if many else np.empty(0)
 
 
 def _diverged(axis, curve: list[float], look: Look) -> None:
     epochs = np.arange(1, len(curve) + 1)
-    style = {"color": look.colour, "linewidth": 0.9, "alpha": 0.8}
-    axis.plot(epochs, curve, linestyle=":", **style)
-    axis.plot(epochs[-1:], curve[-1:], "x", color=look.colour, markersize=5)
+    values = np.array(curve, float)
+    axis.plot(epochs, values, linestyle=":", color=look.colour, linewidth=0.9, alpha=0.8)
+    axis.plot(epochs[-1:], values[-1:], "x", color=look.colour, markersize=5)
 
 
 def _limits(axis, means, low: float, high: float, quantity: str) -> None:
     """Let the finished runs set the limits: the last loss of a diverging run is astronomic."""
     values = np.concatenate([np.concatenate(pair) for pair in means])
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return
     least, most = float(values.min()), float(values.max())
     if quantity == "loss" and least > 0 and most / least > 30:
         axis.set_yscale("log")
