@@ -146,8 +146,8 @@ def checked(
             if where.all():
                 raise DataError(f"{source}: column {name!r} holds no value at all; leave it out with --drop")
         notes.append(
-            f"missing values: {sum(int(where.sum()) for _, where in gaps):,} in {len(gaps)} columns; numbers get the "
-            "training rows' median, text a category of its own"
+            f"missing values: {sum(int(where.sum()) for _, where in gaps):,}, in {', '.join(n for n, _ in gaps[:5])}"
+            f"{', ...' * (len(gaps) > 5)}; numbers get the training rows' median, text a category of its own"
         )
     _check_texts(table, source)
     codes = None if groups is None else np.unique(groups, return_inverse=True)[1]

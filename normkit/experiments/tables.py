@@ -158,7 +158,8 @@ def refuse_missing(table: Table, columns: Columns) -> None:
     name, gaps = min(found, key=lambda pair: pair[1].argmax())
     raise DataError(
         f"{columns.place(int(gaps.argmax()))}, column {name!r}: the value is missing "
-        f"({sum(int(gaps.sum()) for _, gaps in found):,} missing values in all); --missing impute fills them in"
+        f"({sum(int(gaps.sum()) for _, gaps in found):,} in all); --missing impute fills in what is missing, --drop "
+        "leaves a column out"
     )
 
 
@@ -175,8 +176,11 @@ def read_csv(path: Path, keep: Callable[[str], bool] = lambda name: True) -> Col
         Says of a column's name whether the column is wanted; it is called for each.
     """
     # csv.Error of a field of more than 131,072 characters, too
-    with reading(path, "a CSV file in UTF-8", UnicodeDecodeError, csv.Error), open_data(path) as file:
-        reader = csv.reader(_without_nul(io.TextIOWrapper(file, "utf-8-sig", newline=""), path), strict=True)
+    with (
+        reading(path, "a CSV file in UTF-8", UnicodeDecodeError, csv.Error),
+        io.TextIOWrapper(open_data(path), "utf-8-sig", newline="") as file,
+    ):
+        reader = csv.reader(_without_nul(file, path), strict=True)
         header = [name.strip() for name in next(reader, [])]
         values: list[list[str]] = [[] for _ in header]
         lines = array.array("q")
