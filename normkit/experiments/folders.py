@@ -92,7 +92,7 @@ def _fault_of_condition(config: Condition) -> str:
 def merge(folders: Sequence[tuple[list[Run], Source]]) -> tuple[list[Run], list[str]]:
     """Put the runs of folders together; the same run is counted once.
 
-    Of two records of a run one that ended counts before one that failed, and then the first.
+    Of two records of a run one that did not fail counts, then one with diagnostics, then that of the first folder.
 
     Returns
     -------
@@ -119,16 +119,20 @@ def merge(folders: Sequence[tuple[list[Run], Source]]) -> tuple[list[Run], list[
                 continue
             repeated += 1
             differing += other.test_score != run.test_score
-            if other.status == "failed":
+            if _worth(run) > _worth(other):
                 kept[run.run_id] = run
     notes = []
     if repeated:
         notes.append(f"{repeated} runs are in more than one folder and were counted once.")
     if differing:
-        notes.append(f"{differing} of them have another score there; the first folder's was taken.")
+        notes.append(f"{differing} of them have not the same score in both.")
     # the order of a grid that ran without interruption: sums, and so the last digits, do not depend on the folders
     order = sorted(kept.values(), key=lambda run: (run.seed, run.fold, run.config.batch_size, run.run_id))
     return order, notes
+
+
+def _worth(run: Run) -> tuple[bool, bool]:
+    return run.status != "failed", run.diagnostics is not None
 
 
 def _fingerprint(source: Source) -> Any:
@@ -168,11 +172,9 @@ def summarize_folders(directories: Sequence[str | Path]) -> tuple[list[Run], Sum
     runs, notes = merge(folders)
     sources = [source for _, source in folders]
     named = len(sources) > 1
-    told = [
-        f"{source.name}: {note}" if named else str(note)
-        for source in sources
-        for note in _list(source.environment.get("notes"))
-    ]
+    every = [[str(note) for note in _list(source.environment.get("notes"))] for source in sources]
+    shared = [note for note in every[0] if all(note in own for own in every)]
+    told = shared + [f"{source.name}: {n}" for source, own in zip(sources, every) for n in own if n not in shared]
     summary = summarize(runs, baseline=_baseline(runs, sources))
     summary.notes[:0] = [*told, *_versions(sources), *notes]
     if not named:

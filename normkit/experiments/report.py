@@ -119,7 +119,8 @@ def _page(runs: list[Run], summary: Summary, sources: list[Source], drawn: list[
     contents += [(table.id, table.title) for table in tables] + [("reproduce", "How to reproduce")]
     return environment.get_template("report.html").render(
         title=_title(sources), counts=_counts(runs, summary), overall=summary.overall, contents=contents,
-        verdicts=[_verdict(verdict) for verdict in summary.verdicts], notes=summary.notes, plots=grouped,
+        verdicts=[_verdict(verdict) for verdict in summary.verdicts], plots=grouped,
+        notes=[_sentence(note) for note in summary.notes],
         tables=tables, sources=[_source(source) for source in sources], version=__version__, zip=zip,
         colours={choice: f"var({THEME[look.colour]})" for choice, look in looks(summary.cells).items()},
         style=Markup(style), script=Markup(script), script_hash=f"sha256-{digest}",
@@ -157,11 +158,14 @@ def _many(count: int, what: str) -> str:
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     kind = "lost" if verdict.best is None else "clear" if verdict.clear else "open"
     badges = {"lost": "no run came to an end", "clear": "clearly the best", "open": "not clearly the best"}
-    sentence = verdict.sentence.removeprefix(f"Batch size {verdict.batch_size}: ")
     return {
         "batch_size": verdict.batch_size, "best": verdict.best, "kind": kind, "badge": badges[kind],
-        "sentence": sentence[:1].upper() + sentence[1:] if sentence[:3] in ("use", "no ", "eve") else sentence,
+        "sentence": verdict.sentence.removeprefix(f"Batch size {verdict.batch_size}: "),
     }  # fmt: skip
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}" + ("" if note.endswith((".", "?", "!")) else ".")
 
 
 def _source(source: Source) -> dict[str, Any]:

@@ -122,13 +122,13 @@ def _cell_columns(summary: Summary, runs: list[Run]) -> list[Column]:
         Column("95 % interval", lambda cell: _interval(cell.low, cell.high)),
         Column("standing", standing, numeric=False),
         Column("P(best)", lambda cell: _decimal(cell.probability_best, 2)),
+        Column("runs", lambda cell: _whole(cell.runs)),
+        Column("lost", lambda cell: Value(troubles(cell) or "0", cell.diverged + cell.failed)),
         Column("test loss", lambda cell: _decimal(cell.test_loss)),
         Column(f"validation {metric}", lambda cell: _decimal(cell.validation_score)),
         Column("validation loss", lambda cell: _decimal(cell.validation_loss)),
         Column("train − validation", lambda cell: _decimal(cell.gap)),
         Column("ms/epoch", lambda cell: _milliseconds(cell.seconds_per_epoch)),
-        Column("runs", lambda cell: _whole(cell.runs)),
-        Column("lost", lambda cell: Value(troubles(cell) or "0", cell.diverged + cell.failed)),
     ]
 
 

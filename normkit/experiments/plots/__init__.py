@@ -4,8 +4,6 @@ from collections.abc import Iterator
 
 from normkit.experiments.plots import heat, layers, scores, training
 from normkit.experiments.plots.files import inline, png, svg
-from normkit.experiments.plots.legacy import _COLOURS as _COLOURS
-from normkit.experiments.plots.legacy import accuracy_against_batch_size, curves, curves_by_batch_size
 from normkit.experiments.plots.sections import Section, chosen_conditions, sections
 from normkit.experiments.plots.style import Plot, drawing, looks
 from normkit.experiments.records import Condition, Run, Summary
@@ -13,9 +11,6 @@ from normkit.experiments.records import Condition, Run, Summary
 __all__ = [
     "Plot",
     "Section",
-    "accuracy_against_batch_size",
-    "curves",
-    "curves_by_batch_size",
     "draw",
     "inline",
     "of_training",

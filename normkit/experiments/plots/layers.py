@@ -23,7 +23,8 @@ def of_batch_size(section: Section, size: int, looks: dict[str, Look], name: str
     signs: dict = {}
     for quantity, row in zip(quantities, axes):
         for layer, axis in zip(layers, row):
-            lines = {choice: line for (q, where, choice), line in table.items() if (q, where) == (quantity, layer)}
+            found = ((choice, table.get((quantity, layer, choice))) for choice in section.choices)
+            lines = {choice: line for choice, line in found if line is not None}
             for choice, (epochs, values) in lines.items():
                 look = looks[choice]
                 marker = look.marker if len(epochs) == 1 else None
@@ -32,7 +33,7 @@ def of_batch_size(section: Section, size: int, looks: dict[str, Look], name: str
             if not lines:
                 axis.remove()
                 continue
-            what = printable(quantity).replace("_", " ")
+            what = printable(quantity).replace("pre_", "pre-").replace("_", " ")
             where = printable(layer)
             axis.set(title=plain(f"{where}: {what}"), xlabel="epoch")
             axis.grid(True)
