@@ -71,7 +71,7 @@ class ConfiguredCommand(click.Command):
         if not self._by_name(name).multiple:
             return _text(name, value)
         values = value if isinstance(value, list) else [value]
-        if all(isinstance(one, int) for one in values):  # the widths of one network
+        if values and all(isinstance(one, int) for one in values):  # the widths of one network
             values = [values]
         return [_text(name, one) for one in values]
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from normkit.engine.network import batch_edges
 from normkit.engine.norms import NORMS
@@ -47,6 +47,9 @@ class Grid:
     norm_noise: float = 0.0
 
     def __post_init__(self):
+        for f in fields(self):
+            if getattr(self, f.name) == []:
+                raise DataError(f"--{f.name.replace('_', '-')} needs a value at least")
         over_batch = [norm for norm in self.norms if NORMS[None if norm == "none" else norm].moving]
         if min(self.batch_sizes) == 1 and over_batch:
             raise DataError(

@@ -101,9 +101,12 @@ def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list
 
 def finish(store: Store, experiment: Experiment, runs: Sequence[Run], summary: Summary) -> list[str]:
     """Write what came of an experiment; returns the names of its files."""
+    from normkit.experiments import report  # imports matplotlib
+
     store.write_text("results.csv", to_csv(runs))
     store.write_json(SUMMARY, asdict(summary))
-    return ["results.jsonl", "results.csv", SUMMARY, ENVIRONMENT, CONFIG]
+    files = report.write(store.path, list(runs), summary, experiment.values, read_environment(store.path))
+    return ["results.jsonl", "results.csv", SUMMARY, ENVIRONMENT, CONFIG, files[0].name, f"{files[1].parent.name}/"]
 
 
 def to_csv(runs: Sequence[Run]) -> str:
