@@ -220,6 +220,8 @@ def _show(result, comparison, form):
         click.echo(text.getvalue(), nl=False)
     else:
         tables, notes = list(views.tables(result)), views.notes(result)
+        if views is gpu_table:
+            notes = [views.head(result), *views.correctness(result), *notes]
         if comparison:
             tables.append(("Against the earlier result", table.CHANGE_HEADER, table.changes(comparison), 1))
             notes = [*notes, *comparison.notes]
@@ -243,11 +245,11 @@ def _print_tables(tables, notes):
     if not console.is_terminal:  # a file or pipe has no width to keep to
         console.width = 200
     for title, header, rows, left in tables:
-        drawn = Table(title=title, box=box.SIMPLE, padding=(0, 0, 0, 1), title_justify="left")
+        drawn = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False, title_justify="left")
         for i, name in enumerate(header):
-            drawn.add_column(name, justify="left" if i < left else "right")
+            drawn.add_column(name, justify="left" if i < left else "right", no_wrap=i < left)
         for row in rows:
             drawn.add_row(*row)
-        console.print(drawn)
+        console.print(drawn, "")
     for note in notes:
         console.print(note, soft_wrap=not console.is_terminal)

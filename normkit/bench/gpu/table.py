@@ -9,7 +9,7 @@ from normkit.bench.table import grid
 
 NOT_YET = "Not measured yet."
 DIRECTIONS = ("forward", "backward")
-SHOWN = 20  # of what is wrong
+SHOWN = 20  # of what is wrong or was not measured
 
 
 class NotAResult(Exception):
@@ -215,8 +215,9 @@ def notes(result):
                 seen.setdefault(f"{result['labels'][name]}: {text}", []).append(where)
     found += [f"{what} ({', '.join(where)})." for what, where in seen.items()]
     for name, part in result["sections"].items():
-        if part["not_measured"]:
-            found.append(f"Not measured, of {name}: {'; '.join(part['not_measured'])}.")
+        if keys := part["not_measured"]:
+            more = f"; and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            found.append(f"Not measured, of {name}: {'; '.join(keys[:SHOWN])}{more}.")
     return found
 
 
