@@ -1,6 +1,7 @@
 """Folders of experiments, read again: the runs of one or of several, and what a report must say of them."""
 
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import fields
@@ -31,6 +32,8 @@ def read(directory: str | Path) -> tuple[list[Run], Source]:
     for run in runs:
         if fault := _fault(run):
             raise DataError(f"{path / RESULTS}, run {run.run_id}: {fault}")
+        # JSON has no NaN, which is written as null
+        run.curves = {name: [math.nan if x is None else x for x in curve] for name, curve in run.curves.items()}
     environment = read_environment(path) if (path / ENVIRONMENT).exists() else {}
     return runs, Source(str(directory), _configuration(path / CONFIG), environment)
 
