@@ -90,7 +90,7 @@ class Split:
             preprocessor = None if state is None else Preprocessor.from_state(state)
             arrays = [np.load(path / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in _ARRAYS]
             return cls(*arrays, **record, preprocessor=preprocessor)  # type: ignore[misc]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path} does not hold a saved split: {error}") from None
 
 
