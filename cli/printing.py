@@ -1,8 +1,13 @@
 """The result of an experiment on standard output."""
 
+from pathlib import Path
+
 import click
 
 from . import tables
+
+# of a file or a pipe: on a terminal sentences are wrapped between words, there each is a line
+_WIDE = 1_000_000
 
 
 def show(experiment, summary, form, benefits):
@@ -19,6 +24,8 @@ def _show_text(experiment, summary, form, benefits):
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDE
     heads = tables.headings(summary.metric, tables.factors([cell.config for cell in summary.cells]))
     rows = tables.cells_as_text(summary)
     sentences = [verdict.sentence for verdict in summary.verdicts] + [summary.overall] * bool(summary.overall)
@@ -31,8 +38,7 @@ def _show_text(experiment, summary, form, benefits):
         click.echo("\n".join(lines))
         return
     for item in (_first_line(experiment), tables.rich_table(heads, rows), *sentences):
-        # sentences are wrapped between words on a terminal, and one line each in a file
-        console.print(item, soft_wrap=isinstance(item, str) and not console.is_terminal)
+        console.print(item)
     if preset := experiment.preset:
         _show_published(console, preset, experiment, summary)
 
@@ -45,13 +51,13 @@ def _first_line(experiment):
     if values.get("cv"):
         parts.append(f"folds {values['cv']}")
     decay = [f"weight decay {values['weight_decay']:g}"] * (values["weight_decay"] > 0)
-    return f"{experiment.dataset.name}: {', '.join([*parts, rate, solver, *decay])}"
+    return f"{Path(experiment.dataset.name).name}: {', '.join([*parts, rate, solver, *decay])}"
 
 
 def _show_published(console, preset, experiment, summary):
     """Print what a paper found beside what was found here."""
     for text in (f"Published: {preset.source}: {preset.found}.", f"There: {preset.setting}."):
-        console.print(text, soft_wrap=not console.is_terminal)
+        console.print(text)
     if not preset.figures or summary.metric != "accuracy":
         return
     heads = [

@@ -74,8 +74,8 @@ def test_the_schema_refuses_what_is_no_run(folder, change, words):
     jsonschema = pytest.importorskip("jsonschema")
     record = json.loads((folder / "results.jsonl").read_text().splitlines()[1])
     assert record["status"] == "ok"
-    with pytest.raises(jsonschema.ValidationError, match=words):
-        jsonschema.validate({**record, **change}, schema("run"))
+    faults = jsonschema.Draft202012Validator(schema("run")).iter_errors({**record, **change})
+    assert any(words in fault.message for fault in faults)
 
 
 @pytest.mark.parametrize(("name", "record"), [("run", Run), ("summary", Summary)])
