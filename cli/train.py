@@ -40,6 +40,13 @@ def _file(ctx, param, value):
 @model_options
 @click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True)
 @click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd.")
+@click.option(
+    "--weight-decay",
+    type=FiniteRange(0),
+    default=0.0,
+    show_default=True,
+    help="This times a weight is added to its gradient.",
+)
 @click.option("--save", metavar="MODEL", callback=_file, help="Keep the model in this file, for `normkit predict`.")
 @click.option("--plot", metavar="FILE", callback=_png, help="Save the curves of loss and score as PNG.")
 @click.option(
