@@ -71,8 +71,6 @@ def _needed(ties: list[Contrast], comparisons: Comparisons, design: Design, base
     if tie.pairs < _FEWEST_PAIRS:
         return f"Two runs can hardly show anything: use {design.more}"
     seeds = seeds_needed(*both, folds=design.folds, overlap=design.overlap)
-    if seeds is not None and seeds <= design.seeds:
-        return ""  # it had the power of 80 % and was unlucky: a number would mislead
     claim = f"To show a difference of {size} to {tie.against}, if that is the true one, takes"
     if seeds is None:
         return f"{claim} more than {MOST_SEEDS} seeds" if design.folds == 1 else f"{claim} more data, not more seeds"

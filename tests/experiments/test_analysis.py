@@ -78,6 +78,12 @@ def test_probabilities_and_ties_of_a_group():
     assert {name for name, c in cells.items() if c.tied} == {"batch", "layer"}
 
 
+def test_a_failed_run_is_no_argument_in_the_probability():
+    scores = {"none": [0.9, 0.92, 0.91, 0.9, "out of memory"], "batch": [0.5, 0.52, 0.51, 0.5, 0.5]}
+    cells = {c.choice: c for c in summarize(planted(scores)).cells}
+    assert cells["none"].probability_best == 1
+
+
 def test_contrasts_are_to_the_baseline_then_from_the_best_each_pair_once():
     base = np.array([0.7, 0.8, 0.9, 0.75, 0.85])
     scores = {"none": base, "a": base + 0.05, "b": base + 0.01, "c": base - 0.05}

@@ -74,7 +74,7 @@ def test_three_choices_share_half_of_their_variance():
     assert [one.error**2 * 3 for one in found] == pytest.approx([2.5, 4, 5.5])
     assert [one.freedom for one in found] == pytest.approx([2.6] * 3)
     assert moderated([estimate(first)] * 28, 8)[0].freedom == pytest.approx(2 * 1.9)
-    assert moderated([estimate(first)] * 45, 10)[0].freedom == 4 and moderated([], 0) == []
+    assert moderated([estimate(first)] * 190, 20)[0].freedom == 4 and moderated([], 0) == []
 
 
 @pytest.mark.parametrize("spreads", [[1] * 5, [1, 10, 1, 10, 1], [10, 1, 1, 1, 1]])

@@ -91,12 +91,35 @@ def test_the_number_of_seeds_is_that_of_the_baseline():
     )
 
 
-def test_of_many_rivals_three_have_their_numbers():
+def test_large_numbers_of_seeds_are_rounded_up():
+    # effect 0.15 of the deviation: 351 seeds for 80 % at 5 %
+    noise = stats.zscore([0.3, -1.2, 0.8, 1.5, -0.7], ddof=1)
+    verdict = only(planted({"none": [0.5] * 5, "batch": 0.5 + 0.1 * (noise + 0.15)}, metric="r2"))
+    assert verdict.sentence.endswith("takes about 360 seeds.")
+    verdict = only(planted({"none": [0.5] * 5, "batch": 0.5 + 0.1 * (noise + 0.08)}, metric="r2"))
+    assert verdict.sentence.endswith("takes more than 1000 seeds.")
+
+
+def test_of_several_ties_the_baseline_is_the_one_to_be_told_from():
+    noise = np.array([[1, -2, 3, -1, 0], [2, 1, -1, -3, 1], [-2, 2, 1, 0, -1]]) / 100
+    scores = dict(zip(("none", "batch", "layer"), 0.5 + noise + [[0.0], [0.02], [0.01]]))
+    assert "difference of 0.018 to none," in only(planted(scores, metric="r2")).sentence
+    assert "difference of 0.010 to layer," in only(planted(scores, metric="r2"), baseline="other").sentence
+
+
+def test_of_many_rivals_three_have_their_numbers_the_baseline_among_them():
     random = np.random.default_rng(3)
-    scores = {f"n{i}": random.normal(0.9 - 0.0001 * i, 0.01, 5) for i in range(6)}
-    verdict = only(planted(scores), baseline="n5")
+    scores = {f"n{i}": random.normal(0.9, 0.01, 5) for i in range(6)}
+    last = min(scores, key=lambda name: scores[name].mean())
+    verdict = only(planted(scores), baseline=last)
     assert verdict.sentence.count("±") == 3 and len(verdict.evidence) == 5
-    assert verdict.best == "n5" or "n5 (" in verdict.sentence
+    assert f"{last} (" in verdict.sentence and verdict.evidence[-1].against == last
+
+
+def test_a_rival_that_was_not_compared_is_not_tied():
+    summary = summarize(planted({"none": BASE, "batch": BASE[[1, 0, 2, 4, 3]], "layer": [0.9, None, None, None, None]}))
+    assert {c.choice: c.tied for c in summary.cells} == {"none": True, "batch": True, "layer": False}
+    assert "Too few runs ended to compare with layer: use more --seeds." in summary.verdicts[0].sentence
 
 
 def test_one_seed_shows_nothing():
@@ -227,4 +250,4 @@ def test_false_alarms_are_rarer_than_one_in_twenty(simulation, case, norms, seed
 
 def test_a_planted_difference_is_found_in_most_repeats(simulation):
     _, found = simulation.count(simulation.CASES["equal"], 5, 10, 20, batch_sizes=2, difference=0.05)
-    assert found >= 17
+    assert found >= 0.9
