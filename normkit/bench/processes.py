@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from normkit.bench.engines import ENGINES
@@ -122,15 +121,13 @@ class Process:
         """End the worker."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
-            with contextlib.suppress(BrokenPipeError):  # what it was asked last is still in the buffer
-                self.requests.close()
-            for _ in range(50):
-                if self.process.poll() is not None:
-                    break
-                time.sleep(0.1)
-            else:
-                self.process.kill()
-        self.process.wait()
+        with contextlib.suppress(BrokenPipeError):  # what it was asked last may still be in the buffer
+            self.requests.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
         self.replies.close()
         self.log.close()
 
