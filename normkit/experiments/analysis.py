@@ -58,7 +58,7 @@ def summarize(runs: Sequence[Run], baseline: str = "none", interval: Interval = 
         contrasts=_contrasts(rivals, judged, comparisons, baseline),
         verdicts=judged,
         benefits=benefits.measure(groups, rivals, design, baseline),
-        notes=_notes(runs, rivals, design, comparisons, baseline, interval),
+        notes=_notes(rivals, design, comparisons, baseline, interval),
         overall=verdicts.overall(judged, rivals),
     )
 
@@ -148,27 +148,8 @@ def _contrasts(rivals, judged: list[Verdict], comparisons, baseline) -> list[Con
     return found
 
 
-def _by_batch_size(runs: Sequence[Run], value) -> dict[int, list[float]]:
-    found: dict[int, set[float]] = {}
-    for run in runs:
-        found.setdefault(run.config.batch_size, set()).add(value(run.config))
-    return {size: sorted(values) for size, values in sorted(found.items())}
-
-
-def _rule(runs: Sequence[Run], name: str, value) -> str:
-    """Say which learning rates, or epochs, went with which batch size: what a comparison must not hide."""
-    table = _by_batch_size(runs, value)
-    if len({tuple(values) for values in table.values()}) == 1:
-        values = next(iter(table.values()))
-        return f"{name} {', '.join(f'{v:g}' for v in values)}{' at every batch size' if len(table) > 1 else ''}."
-    parts = (f"{', '.join(f'{v:g}' for v in values)} at {size}" for size, values in table.items())
-    return f"{name} by batch size: {'; '.join(parts)}."
-
-
-def _notes(runs, rivals, design: Design, comparisons, baseline, interval: Interval) -> list[str]:
+def _notes(rivals, design: Design, comparisons, baseline, interval: Interval) -> list[str]:
     notes = [
-        _rule(runs, "Learning rate", lambda c: c.learning_rate),
-        _rule(runs, "Epochs", lambda c: c.epochs),
         f"Intervals are 95 % {'BCa bootstrap' if interval == 'bootstrap' else 't'} intervals of the mean. They, and "
         "all tests, are about this data with other seeds, not about new data from the same source.",
     ]

@@ -122,7 +122,7 @@ class Contrast:
     low: float
     high: float
     p_value: float
-    p_adjusted: float  # Holm's, over the contrasts of the whole table
+    p_adjusted: float  # Holm's, over all pairs of choices of a batch size, at all batch sizes
     pairs: int
 
 

@@ -106,15 +106,6 @@ def test_seeds_that_one_choice_lacks_are_not_paired():
     assert contrast.pairs == 2 and contrast.difference == pytest.approx(0.1)
 
 
-def test_the_rule_of_the_learning_rates_is_told():
-    runs = planted({"none": [0.5]}, 8, learning_rate=0.001, epochs=5)
-    runs += planted({"none": [0.5]}, 64, learning_rate=0.008, epochs=5)
-    notes = summarize(runs).notes
-    assert notes[:2] == [
-        "Learning rate by batch size: 0.001 at 8; 0.008 at 64.", "Epochs 5 at every batch size.",
-    ]  # fmt: skip
-
-
 @pytest.mark.parametrize(
     ("runs", "options", "message"),
     [
