@@ -82,6 +82,8 @@ def _tree(plot: Plot) -> ElementTree.Element:
             if child.tag in (f"{{{_SVG}}}metadata", f"{{{_SVG}}}style"):
                 parent.remove(child)
     root.set("style", "stroke-linejoin: round; stroke-linecap: butt")  # what the style sheet said
+    for element in root.iter(f"{{{_SVG}}}text"):
+        element.set("pointer-events", "none")  # a number in a square is no hole in it
     for element in root.iter(f"{{{_SVG}}}g"):
         text = plot.spots.get(element.get("id", ""))
         if text is not None:
