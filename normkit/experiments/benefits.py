@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from scipy import stats
 
-from normkit.experiments.choices import ALPHA, Candidate, Design, ended, excess, mean_of, paired
+from normkit.experiments.choices import ALPHA, Candidate, Design, diverged, ended, excess, mean_of, paired
 from normkit.experiments.inference import holm_factors
 from normkit.experiments.records import Benefit, Condition, Run
 from normkit.experiments.verdicts import decimals, divergence, p_text
@@ -65,14 +65,16 @@ def _head(choice: Candidate) -> str:
 def _speed_up(choice: Candidate, plain: Candidate) -> Benefit:
     """Epochs until the validation loss is as low as the baseline's lowest in the same seed and fold.
 
-    A run that does not get there is counted as slower than any that does, which is all that the median needs.
+    A run that does not get there, or diverges, is counted as slower than any that does, which is all that the median
+    needs.
     """
     ratios, mine, theirs = [], [], []
-    for key, run in plain.ended.items():
-        curve = run.curves.get("val_loss")
-        if not curve or key not in choice.ended or not choice.ended[key].curves.get("val_loss"):
+    for run in choice.runs:
+        key = run.seed, run.fold
+        curve = plain.ended[key].curves.get("val_loss") if key in plain.ended else None
+        own = [] if diverged(run) else run.curves.get("val_loss") or None
+        if not curve or own is None or run.status == "failed":
             continue
-        own = choice.ended[key].curves["val_loss"]
         target = int(np.argmin(curve)) + 1
         reached = next((epoch for epoch, loss in enumerate(own, start=1) if loss <= curve[target - 1]), None)
         theirs.append(target)

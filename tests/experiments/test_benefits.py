@@ -48,6 +48,16 @@ def test_a_run_that_does_not_get_there_counts_as_slower_than_any():
     assert speed_up([(3, 2, 1)] * 4, [(1, 1, 1)] * 2 + [(3, 3, 3)] * 2).value is None
 
 
+def test_a_run_that_diverges_does_not_get_there():
+    runs = [run(0.8, "none", seed=s, curves=curves(3, 2, 1)) for s in range(4)]
+    fast = [run(0.8, "batch", seed=s, curves=curves(1, 1, 1)) for s in range(3)]
+    found = benefits([*runs, *fast, run(None, "batch", seed=3)])["speed-up"]
+    assert found.value == 1 and "faster in 3 of 4 runs, not reached in 1)" in found.sentence
+    assert "faster in 3 of 3 runs)" in benefits([*runs, *fast, run("boom", "batch", seed=3)])["speed-up"].sentence
+    lost = [run(None, "batch", seed=s) for s in (2, 3)]
+    assert benefits([*runs, *fast[:2], *lost])["speed-up"].value is None
+
+
 def test_no_speed_up_without_curves_or_pairs():
     found = benefits(planted({"none": [0.8, 0.9], "batch": [0.8, 0.9]}))["speed-up"]
     assert found.value is None and "no runs of both with validation curves" in found.sentence
