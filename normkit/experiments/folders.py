@@ -190,11 +190,14 @@ def _list(value: Any) -> list:
 
 
 def _baseline(runs: list[Run], sources: list[Source]) -> str:
-    """Return the first baseline that a configuration names, or what the command would take."""
-    choices = list(dict.fromkeys(run.config.choice for run in runs))
-    named = [source.experiment["baseline"] for source in sources if "baseline" in source.experiment]
-    known = [name for name in named if name in choices]
-    return known[0] if known else "none" if "none" in choices else choices[0]
+    """Return the first baseline that a configuration names, or what the command takes: none, or the first norm."""
+    choices = {run.config.choice for run in runs}
+    wanted = [source.experiment.get("baseline") for source in sources] + ["none"]
+    for source in sources:
+        positions = _list(source.experiment.get("positions")) or ["before"]
+        ending = " after" if positions[0] == "after" else ""
+        wanted += [f"{norm}{ending}" for norm in _list(source.experiment.get("norms"))]
+    return next(name for name in [*wanted, *sorted(choices)] if isinstance(name, str) and name in choices)
 
 
 def _versions(sources: list[Source]) -> list[str]:
