@@ -40,7 +40,7 @@ class Lines(Quiet):
 
     def note(self, text):
         """Tell something that is no result."""
-        self.console.print(text, soft_wrap=True)
+        self.console.print(text, soft_wrap=not self.console.is_terminal)
 
     def add(self, run):
         """Print a line."""

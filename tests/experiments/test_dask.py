@@ -26,11 +26,16 @@ class Cluster:
     def __init__(self, folder, workers):
         self.folder, self.file = folder, folder / "scheduler.json"
         self.scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1")
-        self.workers = [self._start("dask_worker", "--nthreads", "1", "--no-nanny") for _ in range(workers)]
+        self.workers = []
+        for _ in range(workers):
+            self.add_worker()
         while not self.file.exists() or not self.file.read_text():
             assert self.scheduler.poll() is None
             time.sleep(0.05)
         self.address = json.loads(self.file.read_text())["address"]
+
+    def add_worker(self):
+        self.workers.append(self._start("dask_worker", "--nthreads", "1", "--no-nanny"))
 
     def _start(self, program, *arguments):
         with open(self.folder / f"{program}.log", "ab") as log:
@@ -74,6 +79,19 @@ def test_a_killed_worker_changes_nothing(cluster):
         if len(found) == 2:
             there.workers[0].kill()
     assert there.workers[1].poll() is None
+    assert len(found) == len(expected) and {run.run_id: losses(run) for run in found} == expected
+
+
+def test_data_that_went_with_its_only_worker_is_sent_again(cluster):
+    experiment = Experiment({**VALUES, "seeds": 1})
+    expected = {run.run_id: losses(run) for run in experiment.run(experiment.tasks, "serial", 1)}
+    there = cluster(1)
+    found = []
+    for run in experiment.run(experiment.tasks, "dask", 1, there.address):
+        found.append(run)
+        if len(found) == 1:
+            there.add_worker()
+            there.workers[0].kill()
     assert len(found) == len(expected) and {run.run_id: losses(run) for run in found} == expected
 
 
