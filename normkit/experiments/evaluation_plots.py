@@ -49,7 +49,7 @@ def predicted_against_true(y: np.ndarray, predictions: np.ndarray, target: str |
     low, high = float(min(y.min(), predictions.min())), float(max(y.max(), predictions.max()))
     margin = 0.03 * (high - low or 1.0)
     limits = low - margin, high + margin
-    name = plain(_short(target or "target", 40))
+    name = _short(target or "target", 40)
     with drawing():
         plot.figure, axes = figure(1, 1, 5.4, 5.2)
         axis = axes[0][0]
