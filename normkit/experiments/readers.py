@@ -35,9 +35,9 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
     except DataError:
         raise
     except (zlib.error, EOFError, gzip.BadGzipFile) as error:
-        raise DataError(f"cannot read {path}: damaged compressed data: {error}") from None
+        raise DataError(f"cannot read {path}: damaged compressed data: {one_line(error)}") from None
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {path}: {error.strerror or one_line(error)}") from None
     except errors as error:
         raise DataError(f"{path} is not {kind}: {one_line(error)}") from None
 
