@@ -13,7 +13,7 @@ from normkit.experiments.preprocessing import Preprocessor
 from normkit.experiments.readers import one_line, read_idx, read_libsvm, read_npz
 from normkit.experiments.splits import Split, split, splits
 from normkit.experiments.tables import Columns, Table, number_text, read_csv, read_parquet, table_from
-from normkit.experiments.targets import check, judged, labels
+from normkit.experiments.targets import TASKS, check, judged, labels
 
 __all__ = ["BUILT_IN", "Dataset", "Split", "load", "load_rows", "split", "splits"]
 
@@ -77,6 +77,10 @@ def load(
     >>> iris.task, iris.n_samples, iris.feature_names[0]
     ('classification', 150, 'sepal length (cm)')
     """
+    for option, value, known in (("task", task, TASKS), ("missing", missing, ("refuse", "impute"))):
+        if value not in known:
+            raise DataError(f"--{option} must be one of {', '.join(known)}, got {value!r}")
+    drop = (drop,) if isinstance(drop, str) else tuple(drop)
     if data_dir is not None and name not in images.BUILT_IN:
         raise DataError(f"the folder of image files (--data-dir) is of no use with the dataset {name!r}")
     path, suffix = Path(name), _suffix(Path(name))
@@ -86,8 +90,13 @@ def load(
         if group is not None:
             raise DataError(f"a column of groups (--group) is for tables; {name} has none")
         if name in _LOADERS:
-            return _built_in(name, task, tuple(drop))
-        return _images(name, data_dir, task, tuple(drop))
+            return _built_in(name, task, drop)
+        return _images(name, data_dir, task, drop)
+    return _file(path, suffix, target, task, missing, group, drop)
+
+
+def _file(path, suffix, target, task, missing, group, drop):
+    name = os.fspath(path)
     if suffix not in SUFFIXES or "\0" in name:
         raise DataError(
             f"unknown dataset {name!r}: give {', '.join(BUILT_IN)}, a folder of IDX files, or the path of a file that "
@@ -97,14 +106,14 @@ def load(
         if target is not None or group is not None:
             raise DataError(f"--target and --group are for tables with names; {name} has its target first in each line")
         X, values = read_libsvm(path)
-        return checked(Columns(name, {}), as_table(X), values, task, missing, tuple(drop))
+        return checked(Columns(name, {}), as_table(X), values, task, missing, drop)
     if target is None:
         raise DataError(f"which column of {name} is the label? Give --target NAME")
     if group == target or {target, group} & set(drop):
         raise DataError("--target, --group and --drop must name different columns")
     if suffix == ".npz":
-        return _archive(path, target, task, missing, group, tuple(drop))
-    return _table(path, _TABLES[suffix], target, task, missing, group, tuple(drop))
+        return _archive(path, target, task, missing, group, drop)
+    return _table(path, _TABLES[suffix], target, task, missing, group, drop)
 
 
 def _suffix(path):
@@ -252,26 +261,31 @@ def load_rows(
     if name in BUILT_IN or suffix not in SUFFIXES and path.is_dir():
         found = load(name, None, data_dir, task="auto" if classes is None else "classification")
         X, values = (found.X, found.y) if found.X_test is None else (found.X_test, found.y_test)
-    elif suffix == ".npz":
-        arrays = read_npz(path)
-        values = None if target is None else arrays.pop(target, None)
-        wide = {name: array for name, array in arrays.items() if array.ndim > 1}
-        if len(wide) != 1:
-            raise DataError(f"{path} must hold one array of features, it holds {one_line(', '.join(wide)) or 'none'}")
-        X = as_table(_features(path, wide))
-    elif suffix in _LIBSVM:
-        dense, values = read_libsvm(path, len(preprocessor.number_names))
-        X = as_table(dense)
     else:
-        pixels, values = read_idx(path), None
-        if not pixels.size:
-            raise DataError(f"{path}: the images have shape {pixels.shape}, which holds nothing")
-        X = as_table(pixels)
+        X, values = _rows_of_arrays(path, suffix, target, len(preprocessor.number_names))
     if len(X.names) != len(preprocessor.number_names) or preprocessor.text_names:
         wanted = len(preprocessor.number_names) + len(preprocessor.text_names)
         raise DataError(f"{name} has {len(X.names)} features, the model was trained with {wanted}")
     X.number_names = preprocessor.number_names
     return preprocessor.transform(X), None if values is None else _comparable(values, classes, name)
+
+
+def _rows_of_arrays(path, suffix, target, features):
+    """Return features and targets of an NPZ, LIBSVM or IDX file."""
+    if suffix == ".npz":
+        arrays = read_npz(path)
+        values = None if target is None else arrays.pop(target, None)
+        wide = {name: array for name, array in arrays.items() if array.ndim > 1}
+        if len(wide) != 1:
+            raise DataError(f"{path} must hold one array of features, it holds {one_line(', '.join(wide)) or 'none'}")
+        return as_table(_features(path, wide)), values
+    if suffix in _LIBSVM:
+        dense, values = read_libsvm(path, features)
+        return as_table(dense), values
+    pixels = read_idx(path)
+    if not pixels.size:
+        raise DataError(f"{path}: the images have shape {pixels.shape}, which holds nothing")
+    return as_table(pixels), None
 
 
 def _rows_of_table(path, reader, preprocessor, classes, target):

@@ -9,6 +9,7 @@ from normkit.experiments.readers import MEMORY_LIMIT, one_line
 from normkit.experiments.tables import number_text
 
 Task = Literal["classification", "regression"]
+TASKS = ("auto", "classification", "regression")
 MOST_CLASSES = 20
 # told in the help of --task, and by the note when it was applied
 RULE = f"text, and whole numbers of at most {MOST_CLASSES} different values, are classes; other numbers a regression"

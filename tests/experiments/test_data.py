@@ -79,6 +79,8 @@ def test_columns_of_a_named_dataset_can_be_left_out():
     [
         (("nope",), {}, "unknown dataset 'nope': give digits, iris, .*, or the path of a file that ends in .csv"),
         (("nul\0.csv", "y"), {}, "unknown dataset"),
+        (("digits",), {"task": "ranking"}, "--task must be one of auto, classification, regression, got 'ranking'"),
+        (("table.csv", "y"), {"missing": "drop"}, "--missing must be one of refuse, impute, got 'drop'"),
         (("table.csv",), {}, "--target NAME"),
         (("digits", "label"), {}, "brings its own labels"),
         (("digits", None, "folder"), {}, "of no use"),
