@@ -26,7 +26,7 @@ def _settle(figure) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)
 
 
 def svg(plot: Plot) -> bytes:
