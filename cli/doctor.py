@@ -1,5 +1,9 @@
 """``normkit doctor``: what is there, what is not, and why."""
 
+import shutil
+import sys
+import textwrap
+
 import click
 
 
@@ -23,7 +27,7 @@ def doctor(format):  # fmt: skip
     for finding in examine():
         findings.append(finding)
         if format == "table":
-            click.echo(f"{finding.status:<8} {finding.name:<16} {finding.text}")
+            click.echo(_wrapped(f"{finding.status:<8} {finding.name:<16} ", finding.text))
     if format == "json":
         import json
 
@@ -31,3 +35,12 @@ def doctor(format):  # fmt: skip
         click.echo(json.dumps(records, indent=1))
     if any(finding.status == "problem" for finding in findings):
         click.get_current_context().exit(1)
+
+
+def _wrapped(head, text):
+    if not sys.stdout.isatty():  # a line each for grep
+        return head + text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text, max(width, 60), initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False
+    )
