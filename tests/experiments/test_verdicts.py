@@ -251,3 +251,15 @@ def test_false_alarms_are_rarer_than_one_in_twenty(simulation, case, norms, seed
 def test_a_planted_difference_is_found_in_most_repeats(simulation):
     _, found = simulation.count(simulation.CASES["equal"], 5, 10, 20, batch_sizes=2, difference=0.05)
     assert found >= 0.9
+
+
+def test_stored_runs_are_permuted_within_a_seed(simulation):
+    runs = planted({"none": BASE, "batch": BASE + 0.01, "layer": BASE + 0.02})
+    made = simulation.permuted(runs, np.random.default_rng(0))
+    assert [(r.run_id, r.seed) for r in sorted(made, key=lambda r: r.run_id)] == sorted(
+        (r.run_id, r.seed) for r in runs
+    )
+    for seed in range(5):
+        before, after = ([r.test_score for r in some if r.seed == seed] for some in (runs, made))
+        assert sorted(before) == sorted(after)
+    assert summarize(runs).contrasts and simulation.claims(summarize(runs)) and not simulation.claims(summarize(made))
