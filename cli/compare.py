@@ -11,7 +11,7 @@ from .data_options import cv_option, data_options
 from .main import WrongData
 from .options import grid_options, training_options
 
-PRESETS = ("group-norm", "ghost", "bn-paper", "learning-rates")
+PRESETS = ("group-norm", "ghost", "bn-paper", "learning-rates", "noisy-bn")
 
 
 class _Compare(ConfiguredCommand):
@@ -132,6 +132,7 @@ def _resuming(directory):
 
 def _train(experiment, execution, store, notes, console):
     """Do the runs that are missing; returns all of them in the order of the tasks."""
+    from normkit.experiments.backends import WorkersLost
     from normkit.experiments.store import in_order
 
     from .live import display
@@ -152,6 +153,9 @@ def _train(experiment, execution, store, notes, console):
                     store.add(run)
                 runs.append(run)
                 shown.add(run)
+        except WorkersLost as error:
+            advice = f"; {_resuming(store.path)} goes on" if store else ""
+            raise click.ClickException(f"{error}; fewer --jobs take less memory{advice}") from None
         except KeyboardInterrupt:
             if store:
                 click.echo(f"{len(runs)} of {len(experiment.tasks)} runs are saved. To go on:", err=True)

@@ -70,7 +70,7 @@ class LiveTable(Lines):
 
         super().__init__(console, conditions, runs, total)
         self._metric = metric
-        self._runs = {condition: [] for condition in conditions}
+        self._runs: dict = {condition: [] for condition in conditions}
         for run in runs:
             self._runs[run.config].append(run)
         self._each = total // len(conditions)

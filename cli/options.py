@@ -128,6 +128,8 @@ grid_options = together(
                  default="he_normal", show_default=True, help="Of the first weights."),
     click.option("--dropouts", "--dropout", "dropouts", type=FloatList(0, 1, high_open=True), default="0",
                  show_default=True),
+    click.option("--norm-noises", type=FloatList(0), default="0", show_default=True,
+                 help="Strength of noise after each norm, in training."),
 )  # fmt: skip
 
 training_options = together(
@@ -155,12 +157,6 @@ def check_groups(norms, widths, groups):
     if "group" not in norms or not wrong:
         return None
     return f"--norm-groups {groups} must divide a layer of {wrong[0]} into groups of at least 2 features"
-
-
-def estimator_parameters(model: dict) -> dict:
-    """Translate the values of `model_options` into the estimator's parameters."""
-    names = {"hidden": "hidden_layer_sizes", "learning_rate": "learning_rate_init"}
-    return {names.get(name, name): value for name, value in model.items()}
 
 
 def compiling_notice(console):

@@ -14,7 +14,9 @@ _FACTORS = {
 def factors(conditions):
     """Return the names of what differs between conditions beside batch size and norm, with their headings."""
     found = {name: head for name, head in _FACTORS.items() if len({getattr(c, name) for c in conditions}) > 1}
-    rates = {}
+    if len({condition.norm_noise for condition in conditions} - {0.0}) > 1:  # whether there is any is in the choice
+        found["norm_noise"] = "noise"
+    rates: dict[int, set[float]] = {}
     for condition in conditions:
         rates.setdefault(condition.batch_size, set()).add(condition.learning_rate)
     if any(len(values) > 1 for values in rates.values()):  # more than what follows from the batch size

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 
 from normkit.experiments.data import Split
 from normkit.experiments.errors import DataError
@@ -158,7 +159,7 @@ def dask(work: Work, tasks: Iterable[Task], jobs: int, scheduler: str | None = N
 def _on_cluster(client, work, tasks):
     from distributed import as_completed
 
-    data = {}
+    data: dict[int, Any] = {}
 
     def submit(task):
         if task.split not in data or data[task.split].cancelled():

@@ -33,6 +33,7 @@ class Grid:
     hidden: list[list[int]] = field(default_factory=lambda: [[64, 64]])
     dropouts: list[float] = field(default_factory=lambda: [0.0])
     initializers: list[str] = field(default_factory=lambda: ["he_normal"])
+    norm_noises: list[float] = field(default_factory=lambda: [0.0])
     lr_scaling: str = "none"
     base_batch_size: int | None = None  # where the learning rate is as given; None: the smallest
     budget: str = "epochs"
@@ -44,7 +45,6 @@ class Grid:
     norm_momentum: float = 0.9
     norm_groups: int = 8
     virtual_batch_size: int = 32
-    norm_noise: float = 0.0
 
     def __post_init__(self):
         for f in fields(self):
@@ -86,9 +86,9 @@ class Grid:
     def conditions(self, rows: int) -> list[Condition]:
         """Return the cells of the grid for a training set of `rows`, without repetitions."""
         cells = []
-        for hidden, activation, initializer, dropout, size, rate, norm, position in itertools.product(
+        for hidden, activation, initializer, dropout, size, rate, norm, position, noise in itertools.product(
             self.hidden, self.activations, self.initializers, self.dropouts, self.sizes(rows), self.learning_rates,
-            self.norms, self.positions,
+            self.norms, self.positions, self.norm_noises,
         ):  # fmt: skip
             cells.append(
                 Condition(
@@ -104,7 +104,7 @@ class Grid:
                     norm_momentum=self.norm_momentum,
                     norm_groups=self.norm_groups,
                     virtual_batch_size=self.virtual_batch_size,
-                    norm_noise=self.norm_noise,
+                    norm_noise=noise if norm != "none" else 0.0,
                     solver=self.solver,
                     momentum=self.momentum,
                     weight_decay=self.weight_decay,

@@ -26,8 +26,6 @@ def new_model(condition: Condition, data: Split, seed: int, fold: int = 0) -> ML
     known = inspect.signature(estimator.__init__).parameters
     values = {_NAMES.get(name, name): value for name, value in asdict(condition).items()}
     parameters = {name: value for name, value in values.items() if name in known}
-    if condition.norm_noise and "norm_noise" not in known:
-        raise ValueError(f"norm_noise must be 0, got {condition.norm_noise}: the estimators have no such parameter")
     normalization = None if condition.normalization == "none" else condition.normalization
     rows, features = data.X_train.shape
     size = min(condition.batch_size, rows)

@@ -82,4 +82,14 @@ PRESETS = {
             "learning_rates": [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
         },
     ),
+    "noisy-bn": Preset(
+        source="Santurkar, Tsipras, Ilyas and Madry 2018, How Does Batch Normalization Help Optimization? "
+        "(arXiv:1805.11604)",
+        setting="VGG on CIFAR-10; after each batch norm noise whose mean and spread are drawn anew at each step",
+        found="noise that makes what layers see less stable than without norm leaves batch norm's advantage as it was",
+        values={
+            "batch_sizes": [128], "norms": ["none", "batch"], "norm_noises": [0.0, 0.5], "hidden": [[64] * 8],
+            "solver": "sgd", "momentum": 0.9, "weight_decay": 5e-4, "learning_rates": [0.1],
+        },
+    ),
 }  # fmt: skip

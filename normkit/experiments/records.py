@@ -28,7 +28,7 @@ class Condition:
     norm_groups: int = 8
     virtual_batch_size: int = 32
     normalize_input: bool = False
-    norm_noise: float = 0.0  # standard deviation of what is added and multiplied after each norm
+    norm_noise: float = 0.0  # strength of the noise after each norm, as the estimators have it
     solver: str = "adam"
     momentum: float = 0.9  # of solver "sgd"
     weight_decay: float = 0.0  # L2 penalty as torch has it: this times the weight is added to its gradient
@@ -38,9 +38,11 @@ class Condition:
 
     @property
     def choice(self) -> str:
-        """What is recommended or not: the norm, and its position where that is not the default."""
-        after = self.norm_position == "after" and self.normalization != "none"
-        return f"{self.normalization} after" if after else self.normalization
+        """What is recommended or not: the norm, whether it is noisy, and its position where that is not the default."""
+        if self.normalization == "none":
+            return "none"
+        noisy, after = "noisy " * (self.norm_noise > 0), " after" * (self.norm_position == "after")
+        return f"{noisy}{self.normalization}{after}"
 
 
 def condition_from(record: dict[str, Any]) -> Condition:

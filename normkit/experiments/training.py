@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Measure:
 
     def __init__(self, X, y, classes=None):
         self._X = X
-        self._codes = None if classes is None else np.searchsorted(classes, y)
+        self._codes: Any = None if classes is None else np.searchsorted(classes, y)
         if classes is None:
             self._y = np.asarray(y, np.float64)
             self._spread = float(np.mean((self._y - self._y.mean()) ** 2))

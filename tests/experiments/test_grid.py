@@ -17,19 +17,24 @@ def test_every_list_is_crossed_with_every_other():
     lists = {
         "norms": ["batch", "layer"], "positions": ["before", "after"], "batch_sizes": [8, 16],
         "learning_rates": [0.1, 0.01], "activations": ["relu", "elu"], "hidden": [[4], [6, 5]], "dropouts": [0.0, 0.5],
-        "initializers": ["he_normal", "sklearn"],
+        "initializers": ["he_normal", "sklearn"], "norm_noises": [0.0, 0.5],
     }  # fmt: skip
     names = {
         "norms": "normalization", "positions": "norm_position", "batch_sizes": "batch_size",
         "learning_rates": "learning_rate", "activations": "activation", "hidden": "hidden", "dropouts": "dropout",
-        "initializers": "kernel_initializer",
+        "initializers": "kernel_initializer", "norm_noises": "norm_noise",
     }  # fmt: skip
     cells = Grid(**lists).conditions(rows=100)
     found = {tuple(asdict(cell)[name] for name in names.values()) for cell in cells}
     wanted = {
         tuple(tuple(v) if isinstance(v, list) else v for v in each) for each in itertools.product(*lists.values())
     }
-    assert len(cells) == 2**8 and found == wanted
+    assert len(cells) == 2**9 and found == wanted
+
+
+def test_no_norm_has_no_noise():
+    cells = Grid(norms=["none", "batch"], norm_noises=[0.0, 0.5], batch_sizes=[8]).conditions(rows=50)
+    assert [(c.choice, c.norm_noise) for c in cells] == [("none", 0.0), ("batch", 0.0), ("noisy batch", 0.5)]
 
 
 def test_no_norm_has_no_position_and_cut_batch_sizes_fall_together():
