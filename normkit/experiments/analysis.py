@@ -49,7 +49,7 @@ def summarize(runs: Sequence[Run], baseline: str = "none", interval: Interval = 
     rivals = candidates(groups)
     comparisons = Comparisons(rivals, design)
     judged = [verdicts.judge(size, group, comparisons, design, baseline) for size, group in rivals.items()]
-    marks = _marks(rivals, judged)
+    marks = _marks(rivals, judged, design)
     cells = [_cell(condition, group, design, interval, marks) for condition, group in groups.items()]
     return Summary(
         metric=design.metric,
@@ -63,17 +63,17 @@ def summarize(runs: Sequence[Run], baseline: str = "none", interval: Interval = 
     )
 
 
-def _marks(rivals, judged):
+def _marks(rivals, judged, design):
     """Map the condition of each candidate to its probability of being the best, and whether it is tied with it."""
     marks: dict[Condition, tuple[float | None, bool]] = {}
     for verdict, group in zip(judged, rivals.values()):
         standing = {c.choice for c in group if verdicts.stands(verdict, c)}
-        for candidate, probability in zip(group, _probabilities(group)):
+        for candidate, probability in zip(group, _probabilities(group, design)):
             marks[candidate.config] = probability, len(standing) > 1 and candidate.choice in standing
     return marks
 
 
-def _probabilities(group: list[Candidate]) -> list[float | None]:
+def _probabilities(group: list[Candidate], design: Design) -> list[float | None]:
     """Probability of each candidate of being the best, from the seeds and folds that none of them lacks."""
     trained = [c for c in group if c.ended]
     if not trained or len(group) < 2:
@@ -81,9 +81,7 @@ def _probabilities(group: list[Candidate]) -> list[float | None]:
     keys = set.intersection(*({(r.seed, r.fold) for r in c.runs if r.status != "failed"} for c in trained))
     order = sorted(keys)
     scores = np.array([[c.ended[key].test_score if key in c.ended else np.nan for c in trained] for key in order])
-    seeds = [seed for seed, _ in order]
-    clusters = seeds if len(set(seeds)) > 1 else [fold for _, fold in order]
-    found = probability_best(scores, clusters) if order else None
+    found = probability_best(scores, design.step, design.overlap) if order else None
     if found is None:
         return [None] * len(group)
     known = {c.choice: float(p) for c, p in zip(trained, found)}
@@ -167,7 +165,8 @@ def _notes(rivals, design: Design, comparisons, baseline, interval: Interval) ->
             "variance from all pairs of the batch size (Smyth 2004)."
         )
         notes.append(
-            "The probability of being the best is a bootstrap over seeds; with few seeds it is too sure of itself."
+            "The probability of being the best is that of the mean over seeds, on this data, as far as normal noise of "
+            "one variance describes the scores."
         )
     if any(c.conditions > 1 for group in rivals.values() for c in group):
         notes.append(

@@ -144,37 +144,48 @@ def seeds_needed(found: Estimate, factor: float, folds: int = 1, overlap: float 
     return found_at if found_at <= MOST_SEEDS else None
 
 
-def probability_best(scores: np.ndarray, clusters: Sequence[int], resamples: int = _RESAMPLES) -> np.ndarray | None:
-    """Return the probability that each choice is the best, by a bootstrap over clusters of paired scores.
+def probability_best(
+    scores: np.ndarray, step: float = 0.0, overlap: float = 0.0, draws: int = _RESAMPLES
+) -> np.ndarray | None:
+    """Return the probability that each choice has the highest mean score, given the scores and no prior opinion.
 
-    In each resample that choice is the best which diverged least, and among those the one with the highest mean;
-    equal ones share. The draws are always the same.
+    Scores are taken as the sum of an effect of the run's seed (and fold), the choice's mean and normal noise of one
+    variance, with flat priors on effects and on the logarithm of the variance. The posterior of the means of k choices
+    from n paired runs is a multivariate t distribution with ``(n - 1) * (k - 1)`` degrees of freedom (Gelman et al.
+    2013, Bayesian data analysis, 3.2 and 14.2), from which is drawn, always alike. For two choices the probability is
+    one minus half the p-value of the paired t test. (A bootstrap over 3 to 5 seeds is sure where the test is not.)
 
     Parameters
     ----------
     scores : ndarray of shape (runs, choices)
-        NaN for a run that diverged.
-    clusters : sequence of int, shape (runs,)
-        What is drawn together, as the folds of one seed are.
+        NaN for a run that diverged: only choices that diverged least can be the best.
+    step, overlap : float
+        As for `estimate`.
 
     Returns
     -------
     ndarray of shape (choices,) or None
-        None for fewer than three clusters, which a bootstrap knows nothing of.
+        None where fewer than two runs have scores of all choices that diverged least.
     """
-    names, members = np.unique(clusters, return_inverse=True)
-    if len(names) < 3:
+    ended = np.isfinite(scores).sum(axis=0)
+    able = ended == ended.max()
+    found = able / able.sum()
+    if able.sum() == 1:
+        return found
+    x = scores[:, able]
+    x = x[np.isfinite(x).all(axis=1)]  # (n, k)
+    n, k = x.shape
+    if n < 2:
         return None
+    means = x.mean(axis=0)
+    noise = x - means - x.mean(axis=1, keepdims=True) + x.mean()
+    freedom = (n - 1) * (k - 1)
+    variance = (noise**2).sum() / freedom + step**2 / 12
     rng = np.random.default_rng(0)
-    drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), resamples)  # (resamples, clusters)
-    weights = drawn[:, members]  # (resamples, runs)
-    ended = np.isfinite(scores)
-    counts = weights @ ended.astype(float)  # (resamples, choices)
-    sums = weights @ np.where(ended, scores, 0.0)
-    means = np.where(counts > 0, sums / np.maximum(counts, 1), -np.inf)
-    least = counts == counts.max(axis=1, keepdims=True)
-    means = np.where(least, means, -np.inf)
-    highest = means.max(axis=1, keepdims=True)
-    # sums of the same scores in another order differ in the last place
-    best = least & (means >= highest - 1e-12 * np.maximum(1.0, np.abs(highest)))
-    return (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    spread = np.sqrt(variance * (1 / n + overlap) * freedom / rng.chisquare(freedom, (draws, 1)))
+    drawn = means + spread * rng.standard_normal((draws, k))
+    highest = drawn.max(axis=1, keepdims=True)
+    # without noise, means of the same scores in another order differ in the last place
+    best = drawn >= highest - 1e-12 * np.maximum(1.0, np.abs(highest))
+    found[able] = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    return found

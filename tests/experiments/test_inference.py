@@ -149,31 +149,39 @@ def test_no_number_of_seeds_is_told_where_none_is_enough():
     assert seeds_needed(estimate([0.9, 1.2, 1.1, 1.3, 1.2], overlap=0.25), 1, folds=5, overlap=0.25) == 1
 
 
-def test_probability_of_the_best_by_all_resamples():
-    scores = np.array([[0.5, 0.6], [0.7, 0.6], [0.6, 0.61]])
-    exact = []
-    for draw in itertools.product(range(3), repeat=3):
-        first, second = scores[list(draw)].mean(axis=0).round(12)
-        exact.append(0.5 if first == second else float(first > second))
-    found = probability_best(scores, [0, 1, 2])
-    assert found == pytest.approx([np.mean(exact), 1 - np.mean(exact)], abs=0.02)
-    assert found.sum() == pytest.approx(1)
+def test_of_two_the_probability_is_that_of_the_paired_t_test():
+    scores = np.array([[0.5, 0.56], [0.7, 0.69], [0.6, 0.68], [0.55, 0.57]])
+    p = stats.ttest_rel(*scores.T).pvalue
+    assert probability_best(scores, draws=200_000) == pytest.approx([p / 2, 1 - p / 2], abs=0.004)
+
+
+def test_the_probability_of_being_the_best_is_a_share_of_experiments():
+    # where a choice is given 60 to 80 %, it is the best as often
+    rng = np.random.default_rng(1)
+    given, right = [], []
+    for _ in range(1500):
+        means = rng.normal(size=4) * 3
+        scores = means + rng.normal(size=(4, 1)) + rng.normal(size=(4, 4)) * 3
+        found = probability_best(scores, draws=500)
+        given.append(found.max())
+        right.append(found.argmax() == means.argmax())
+    chosen = (np.array(given) > 0.6) & (np.array(given) < 0.8)
+    assert np.mean(np.array(right)[chosen]) == pytest.approx(np.mean(np.array(given)[chosen]), abs=0.06)
 
 
 def test_equal_choices_share_the_probability():
     scores = np.repeat(np.random.default_rng(0).normal(size=(5, 1)), 4, axis=1)
-    assert probability_best(scores, range(5)) == pytest.approx([0.25] * 4)
+    assert probability_best(scores) == pytest.approx([0.25] * 4)
 
 
 def test_divergence_counts_before_the_score():
-    scores = np.array([[0.9, 0.1], [0.9, 0.1], [np.nan, 0.1], [0.9, 0.1]])
-    # the first is the best just where its diverged run is not drawn
-    assert probability_best(scores, range(4))[0] == pytest.approx((3 / 4) ** 4, abs=0.02)
-    assert list(probability_best(np.array([[np.nan, 0.1]] * 3), range(3))) == [0, 1]
+    scores = np.array([[0.9, 0.1, 0.2], [0.9, 0.1, 0.2], [np.nan, 0.1, 0.2], [0.9, 0.1, 0.2]])
+    assert list(probability_best(scores)) == [0, 0, 1]
+    assert list(probability_best(np.array([[np.nan, 0.1]] * 3))) == [0, 1]
 
 
-def test_folds_of_a_seed_are_drawn_together():
-    scores = np.array([[0.0, 0.1], [0.0, 0.1], [1.0, 0.0], [1.0, 0.0], [0.0, 0.1], [0.0, 0.1]])
-    # the second is the best just where the middle seed is not drawn at all
-    assert probability_best(scores, [0, 0, 1, 1, 2, 2])[1] == pytest.approx((2 / 3) ** 3, abs=0.02)
-    assert probability_best(scores[:4], [0, 0, 1, 1]) is None
+def test_steps_and_overlapping_folds_make_the_probability_less_sure():
+    scores = np.array([[0.5, 0.6], [0.6, 0.7], [0.7, 0.8]])
+    sure, stepped = probability_best(scores)[1], probability_best(scores, step=0.1)[1]
+    assert sure == 1 and 0.8 < probability_best(scores, step=0.1, overlap=0.5)[1] < stepped < 1
+    assert probability_best(scores[:1]) is None
