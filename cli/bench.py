@@ -91,7 +91,7 @@ def _json_file(ctx, param, value):
 )
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.option("--dry-run", is_flag=True, hidden=True)
-def bench(target, form, output, earlier, limit, quiet, **options):  # fmt: skip
+def bench(target, form, output, earlier, limit, quiet, **options):
     """Time kernels and training against whatever peers are installed, in about a minute.
 
     Each peer runs in a process of its own on the same cores; its result is checked against float64, and what is wrong
@@ -103,11 +103,13 @@ def bench(target, form, output, earlier, limit, quiet, **options):  # fmt: skip
     if limit is not None and earlier is None:
         raise click.UsageError("--fail-slower-than needs --compare OLD.json")
     old = results.read(earlier) if earlier else None
+    if old and old["kind"] != (results.GPU if target == "cuda" else results.KIND):
+        raise WrongData(f"{earlier} is a result of another target")
     if output:
         results.check_writable(output)
     run = _on_cuda if target == "cuda" else _on_cpu
     result, failed = run(options, output, quiet)
-    comparison = compare(result, old, str(earlier)) if old else None
+    comparison = compare(result, old, str(earlier)) if old and not failed else None
     _show(result, comparison, form)
     if failed:
         raise click.ClickException(f"normkit's own result is wrong or failed: {', '.join(failed)}")
