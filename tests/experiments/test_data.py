@@ -1,18 +1,21 @@
 """Datasets by name and by path, what is inferred of them, what identifies them, and rows for a saved model."""
 
+import doctest
 import gzip
+import inspect
 import os
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
-from normkit_cli.data_options import TASK_RULE
+from normkit_cli.data_options import TASK_RULE, data_options
 from sklearn import datasets as sklearn_datasets
 from sklearn.datasets import dump_svmlight_file
 
-from normkit.experiments import images, targets
+from normkit.experiments import data, images, preprocessing, tables, targets
 from normkit.experiments.data import BUILT_IN, Dataset, load, split
 from normkit.experiments.errors import DataError
 
@@ -146,8 +149,23 @@ def test_the_task_is_inferred(tmp_path, values, task, labels, suffix):
     assert loaded.notes[0].startswith(f"task: {task}, the target being ")
 
 
+@pytest.mark.parametrize("module", [data, preprocessing, tables, targets], ids=lambda module: module.__name__)
+def test_examples(module):
+    failed, tried = doctest.testmod(module)
+    assert tried and not failed
+
+
 def test_the_rule_that_help_and_notes_state_is_the_one():
     assert TASK_RULE == targets.RULE
+
+
+def test_help_names_every_dataset_and_format_and_every_argument_has_its_option():
+    command = data_options(click.command()(lambda **_: None))
+    options = {option.name: option for option in command.params}
+    assert all(name in options["dataset"].help for name in (*BUILT_IN, ".csv", ".parquet", ".npz", ".svm"))
+    arguments = [*inspect.signature(load).parameters][1:]
+    assert [*options] == ["dataset", *arguments]
+    assert tuple(options["task"].type.choices) == targets.TASKS
 
 
 def test_the_task_can_be_decided(tmp_path, csv):

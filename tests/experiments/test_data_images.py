@@ -105,6 +105,15 @@ def test_missing_images_say_how_to_get_them(tmp_path):
         load("mnist", data_dir=str(tmp_path))
 
 
+def test_rows_of_arrays_for_a_model_of_named_columns(tmp_path):
+    iris = load("iris")
+    parts = split(iris, 0)
+    np.savez(tmp_path / "a.npz", X=iris.X.numbers, y=iris.y)
+    X, y = load_rows(str(tmp_path / "a.npz"), parts.preprocessor, parts.classes, "y")
+    np.testing.assert_array_equal(X, parts.preprocessor.transform(iris.X))
+    np.testing.assert_array_equal(y, iris.y)
+
+
 def test_rows_of_arrays_and_images(tmp_path):
     arrays = four_files(tmp_path)
     parts = split(load(str(tmp_path)), 0)

@@ -47,12 +47,12 @@ def test_rows_for_a_saved_model(tmp_path, csv):
 
 
 def test_rows_of_text_stay_text_and_labels_of_the_classes_kind(tmp_path):
-    codes = pd.DataFrame({"code": ["01", "02", "x", "y"] * 6, "kind": ["1", "2", "x", "y"] * 6})
+    codes = pd.DataFrame({"code": ["01", "02", "x", "y"] * 6, "kind": ["01", "2", "x", "y"] * 6})
     codes.to_csv(tmp_path / "t.csv", index=False)
     parts = split(load(str(tmp_path / "t.csv"), "kind"), 0)
     codes.iloc[:2].to_csv(tmp_path / "new.csv", index=False)  # nothing but numbers
     X, y = load_rows(str(tmp_path / "new.csv"), parts.preprocessor, parts.classes, "kind")
-    assert X.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]] and y.tolist() == ["1", "2"]
+    assert X.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]] and y.tolist() == ["01", "2"]
 
 
 def test_rows_of_a_regression_have_the_units_of_the_file(tmp_path, csv):

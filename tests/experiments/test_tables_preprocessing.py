@@ -111,6 +111,10 @@ def test_a_gap_that_nothing_was_learned_for():
     fitted = Preprocessor.fit(Table(np.array([[1.0, 1.0], [2.0, 3.0]]), ["a", "b"]))
     with pytest.raises(DataError, match="row 2, column 'b': the value is missing, and the training data had none"):
         fitted.transform(Table(np.array([[1.0, 1.0], [1.0, np.nan]]), ["a", "b"]))
+    many = np.ones((100_000, 2))  # more than are converted at a time
+    many[99_000, 0] = np.nan
+    with pytest.raises(DataError, match="row 99001, column 'a'"):
+        fitted.transform(Table(many, ["a", "b"]))
 
 
 def test_what_float32_has_no_place_for():
