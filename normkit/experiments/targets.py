@@ -42,26 +42,25 @@ def judged(values: np.ndarray, task: str, source: str) -> tuple[Task, np.ndarray
     """
     if values.ndim != 1:
         raise DataError(f"{source}: the target must be one value a row, its shape is {values.shape}")
+    kind: Task = "classification"
     if values.dtype.kind in "OUSb":
         if task == "regression":
             raise DataError(
                 f"{source}: the target of a regression must be numbers, {one_line(values[0], 40)!r} is none"
             )
-        y = labels(values, source)
-        kind, what = "classification", "text"
+        what = "text"
     else:
-        if not np.isfinite(values).all():
-            raise DataError(f"{source}: the target is NaN or infinite in row {int(np.argmin(np.isfinite(values))) + 1}")
+        usable = np.abs(values.astype(np.float64)) <= np.finfo(np.float32).max  # False for NaN
+        if not usable.all():
+            raise DataError(f"{source}: the target is NaN or infinite in row {int(np.argmin(usable)) + 1}")
         distinct = len(np.unique(values))
         whole = bool((values == np.floor(values)).all())
-        kind = "classification" if whole and distinct <= MOST_CLASSES else "regression"
+        if task == "regression" or task == "auto" and not (whole and distinct <= MOST_CLASSES):
+            kind = "regression"
         what = f"{'whole' if whole else 'not only whole'} numbers of {distinct:,} different values"
-        kind = kind if task == "auto" else task
-        y = labels(values, source) if kind == "classification" else values.astype(np.float64)
-    if task != "auto":
-        return ("classification" if kind == "classification" else "regression"), y, []
+    y = labels(values, source) if kind == "classification" else values.astype(np.float64)
     note = f"task: {kind}, the target being {what} ({RULE}; --task decides otherwise)"
-    return ("classification" if kind == "classification" else "regression"), y, [note]
+    return kind, y, [note] if task == "auto" else []
 
 
 def labels(values: np.ndarray, source: str) -> np.ndarray:

@@ -257,6 +257,7 @@ def test_missing_values(tmp_path, missing):
     ("X", "y", "message"),
     [
         (np.ones((6, 2)), np.array([0, 1, np.nan] * 2), "the target is NaN or infinite in row 3"),
+        (np.ones((6, 2)), np.array([1e308, -1e308, 1, 2, 3, 4]), "the target is NaN or infinite in row 1"),
         (np.ones((6, 2)), np.zeros((6, 2), int), "the target must be a row's one value"),
         (np.ones((6, 2)), np.zeros(5, int), "the target must be a row's one value"),
         (np.full((6, 2), np.nan), [0, 1] * 3, "row 1, column 'x0': the value is missing"),
