@@ -176,7 +176,9 @@ def test_newer_schema(data, tmp_path):
     for schema in ("2", "9" * 400):
         described = {"format": "normkit.model", "schema": schema, "normkit": "9.1", "sha256": "of another kind"}
         (tmp_path / "model").write_bytes(safetensors.numpy.save(arrays, metadata=described))
-        with pytest.raises(ModelFileError, match=f"has schema {schema[:9]}, written by normkit '9.1'; .* update normkit"):
+        with pytest.raises(
+            ModelFileError, match=f"has schema {schema[:9]}, written by normkit '9.1'; .* update normkit"
+        ):
             normkit.load(tmp_path / "model")
 
 
@@ -247,3 +249,23 @@ def test_values_return():
     for refused in (np.zeros(2, complex), np.array([object()]), object, {"a": object}, np.zeros(2, "datetime64[s]")):
         with pytest.raises(TypeError):
             Encoder(arrays)(refused, "place")
+
+
+@pytest.mark.parametrize("numbers", [[-1, 0, 0.0], [625, 0, 0.0], [10**9, 0, 0.0], [0, 0], ["a", 0, 0.0], None])
+def test_random_states_stay_within_their_array(numbers):
+    key = {"key": np.zeros(624, np.uint32)}
+    Decoder(key)({"random_state": "key", "numbers": [624, 0, 0.0]})
+    with pytest.raises((TypeError, ValueError)):
+        Decoder(key)({"random_state": "key", "numbers": numbers})
+
+
+@pytest.mark.parametrize("key", [np.zeros(623, np.uint32), np.zeros(624, np.int64), np.zeros((624, 1), np.uint32)])
+def test_random_states_have_an_array_of_their_size(key):
+    with pytest.raises(ValueError, match="out of range"):
+        Decoder({"key": key})({"random_state": "key", "numbers": [0, 0, 0.0]})
+
+
+@pytest.mark.parametrize("array", [np.full((2, 3), 0x110000, np.uint32), np.zeros((2, 3), np.int32), np.uint32(3)])
+def test_text_is_text(array):
+    with pytest.raises(ValueError, match="text is out of range"):
+        Decoder({"text": np.asarray(array)})({"text": "text"})
