@@ -53,7 +53,7 @@ def seen(plot):
         (grid(EIGHT, (1, 2, 4, 8, 16, 32, 64, 128, 256, 1000), 2, norm_groups=4, curves={}), ["score", "heat"], 8),
         (grid(batch_sizes=(8,), epochs=1), ["score", "heat", "curves"], 2),
         (grid(batch_sizes=(8,), epochs=120), ["score", "heat", "curves"], 2),
-        ([lost(), lost("batch")], ["score", "heat"], 2),
+        ([lost(curves={"loss": [], "val_loss": []}), lost("batch")], ["score", "heat"], 2),
         ([lost(), lost("batch", status="failed"), *grid(("layer",))], ["score", "heat", "curves"], 3),
         (grid(batch_sizes=(8,), metric="r2", score=-0.4), ["score", "heat", "curves"], 2),
         (

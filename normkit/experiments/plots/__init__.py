@@ -41,7 +41,7 @@ def _of_section(section: Section, summary: Summary, best: set[Condition], end: s
     if section.has_rates:
         yield scores.against_learning_rate(section, metric, styles, f"rates{end}")
         yield heat.by_learning_rate(section, metric, best, f"heat-rates{end}")
-    if any(run.curves for run in section.runs):
+    if any(any(run.curves.values()) for run in section.runs):
         yield training.of_section(section, metric, styles, f"curves{end}")
     for size in section.batch_sizes:
         if plot := layers.of_batch_size(section, size, styles, f"layers-{size}{end}"):

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from normkit.experiments.plots.sections import Section
-from normkit.experiments.plots.style import Look, Plot, figure, legend, metric_name, number, plain, sign
+from normkit.experiments.plots.style import COLOURS, Look, Plot, figure, legend, metric_name, number, plain, sign
 from normkit.experiments.records import Run
 
 _STRIPS = 50  # places of a panel that tell their values: more could not be hit
@@ -14,10 +14,9 @@ _STRIPS = 50  # places of a panel that tell their values: more could not be hit
 
 def of_section(section: Section, metric: str, looks: dict[str, Look], name: str) -> Plot:
     """Draw loss and score of training and validation set per epoch, one row of panels a batch size."""
-    caption = (
-        "Mean over the runs that did not diverge: validation thick, training thin. "
-        "A run that diverged is drawn to its last epoch, which ✕ marks."
-    )
+    caption = "Mean over the runs that did not diverge: validation thick, training thin."
+    if any(run.status == "diverged" for run in section.runs):
+        caption += " A run that diverged is drawn as far as it came to the end of an epoch, which ✕ marks."
     chosen = {(cell.choice, cell.config.batch_size): cell.config for cell in section.chosen()}
     if section.has_rates:
         caption += " Each choice at the learning rate that its validation score prefers."
@@ -34,8 +33,6 @@ def of_section(section: Section, metric: str, looks: dict[str, Look], name: str)
 
 def of_model(curves: dict[str, list[float]], metric: str, label: str) -> Plot:
     """Draw the curves of one training, as `Run.curves` has them."""
-    from normkit.experiments.plots.style import COLOURS
-
     run = Run("", None, 0, 0, "ok", metric, 0, curves=curves)  # type: ignore[arg-type]
     plot = Plot("curves", "Curves of training", "Validation thick, training thin.", None)
     return _draw(plot, {"": {label: [run]}}, metric, {label: Look(COLOURS[1], "o", "-")})
