@@ -301,5 +301,6 @@ def _words(column):
     for chunk in column.chunks:
         coded = chunk if hasattr(chunk, "dictionary") else chunk.dictionary_encode()
         words = np.array([*("" if word is None else word for word in coded.dictionary.to_pylist()), ""], dtype=object)
-        parts.append(words[coded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False).astype(np.int64)])
+        codes = coded.indices.cast("int64").fill_null(len(words) - 1)
+        parts.append(words[codes.to_numpy()])
     return np.concatenate(parts)

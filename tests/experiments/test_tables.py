@@ -154,6 +154,13 @@ def test_parquet(tmp_path):
     assert columns.place(1).endswith("t.parquet, row 2")
 
 
+def test_parquet_of_as_many_categories_as_their_codes_can_tell(tmp_path):
+    pytest.importorskip("pyarrow")
+    made = [f"c{i}" for i in range(128)] + [None]  # pandas' codes are int8
+    pd.DataFrame({"c": pd.Categorical(made)}).to_parquet(tmp_path / "t.parquet")
+    assert read_parquet(tmp_path / "t.parquet").as_text("c").tolist() == [*made[:-1], ""]
+
+
 def test_parquet_row_numbers_of_pandas_are_left_out(tmp_path):
     pytest.importorskip("pyarrow")
     frame()[["whole", "real"]].iloc[[2, 0, 1]].to_parquet(tmp_path / "t.parquet")
