@@ -75,7 +75,8 @@ def _marks(rivals, judged, design):
 
 def _probabilities(group: list[Candidate], design: Design) -> list[float | None]:
     """Probability of each candidate of being the best, from the seeds and folds that none of them lacks."""
-    trained = [c for c in group if c.ended]
+    # by name, so that what is drawn at random does not depend on the order in which runs end or are read
+    trained = sorted((c for c in group if c.ended), key=lambda c: c.choice)
     if not trained or len(group) < 2:
         return [None] * len(group)
     keys = set.intersection(*({(r.seed, r.fold) for r in c.runs if r.status != "failed"} for c in trained))
