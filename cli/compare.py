@@ -142,25 +142,25 @@ def _train(experiment, execution, store, notes, console):
     jobs, backend = min(execution["jobs"], max(len(tasks), 1)), execution["backend"]
     if backend == "loky" and jobs == 1:
         backend = "serial"
-    with display(console, execution["quiet"], experiment, runs) as shown, shown.compiling():
-        for note in [*experiment.notes, *notes]:
-            shown.note(f"Note: {note}.")
-        if runs:
-            shown.note(f"{len(runs)} of {len(experiment.tasks)} runs are done already.")
-        try:
+    try:
+        with display(console, execution["quiet"], experiment, runs) as shown, shown.compiling():
+            for note in [*experiment.notes, *notes]:
+                shown.note(f"Note: {note}.")
+            if runs:
+                shown.note(f"{len(runs)} of {len(experiment.tasks)} runs are done already.")
             for run in experiment.run(tasks, backend, jobs, execution["scheduler"]):
                 if store:
                     store.add(run)
                 runs.append(run)
                 shown.add(run)
-        except WorkersLost as error:
-            advice = f"; {_resuming(store.path)} goes on" if store else ""
-            raise click.ClickException(f"{error}; fewer --jobs take less memory{advice}") from None
-        except KeyboardInterrupt:
-            if store:
-                click.echo(f"{len(runs)} of {len(experiment.tasks)} runs are saved. To go on:", err=True)
-                click.echo(f"  {_resuming(store.path)}", err=True)
-            raise
+    except WorkersLost as error:
+        advice = f"; {_resuming(store.path)} goes on" if store else ""
+        raise click.ClickException(f"{error}; fewer --jobs take less memory{advice}") from None
+    except KeyboardInterrupt:
+        if store:
+            click.echo(f"{len(runs)} of {len(experiment.tasks)} runs are saved. To go on:", err=True)
+            click.echo(f"  {_resuming(store.path)}", err=True)
+        raise
     return in_order(runs, experiment.ids)
 
 

@@ -1,6 +1,7 @@
 """What is seen while an experiment runs, on standard error: a table that fills in, or lines where it is no terminal."""
 
 import contextlib
+import itertools
 import time
 
 from .tables import METRICS, factor_text, factors, rich_table
@@ -101,15 +102,18 @@ class LiveTable(Lines):
         rows = [self._row(condition) for condition in self._visible()]
         hidden = len(self._runs) - len(rows)
         below = f"… and {hidden} more of {len(self._runs)} rows" if hidden else ""
-        return Group(self._progress(), rich_table(heads, rows), *[below] * (hidden > 0))
+        return Group(self._progress(), rich_table(heads, rows, self.console.width), *[below] * (hidden > 0))
 
     def _visible(self):
         """Return as many cells as the terminal has lines for, the one that changed last among them."""
         conditions = list(self._runs)
-        sizes = len({condition.batch_size for condition in conditions})
-        room = max(3, self.console.height - 7 - sizes)
-        start = max(0, min(conditions.index(self._last) - room // 2, len(conditions) - room))
-        return conditions[start : start + room]
+        room = max(4, self.console.height - 9)  # beside progress, headings in two lines, borders, the line below
+        for count in range(min(len(conditions), room), 0, -1):
+            start = max(0, min(conditions.index(self._last) - count // 2, len(conditions) - count))
+            shown = conditions[start : start + count]
+            if count + sum(a.batch_size != b.batch_size for a, b in itertools.pairwise(shown)) <= room:
+                break
+        return shown
 
     def _row(self, condition):
         runs = self._runs[condition]

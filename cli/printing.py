@@ -37,7 +37,7 @@ def _show_text(experiment, summary, form, benefits):
         lines = [_first_line(experiment), "", tables.markdown(heads, rows), *(f"- {text}" for text in sentences)]
         click.echo("\n".join(lines))
         return
-    for item in (_first_line(experiment), tables.rich_table(heads, rows), *sentences):
+    for item in (_first_line(experiment), tables.rich_table(heads, rows, console.width), *sentences):
         console.print(item)
     if preset := experiment.preset:
         _show_published(console, preset, experiment, summary)
@@ -66,4 +66,4 @@ def _show_published(console, preset, experiment, summary):
         (f"published {preset.measures}", True),
         (f"here {preset.measures}", True),
     ]
-    console.print(tables.rich_table(heads, tables.beside(preset.figures, summary)))
+    console.print(tables.rich_table(heads, tables.beside(preset.figures, summary), console.width))

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 
 METRICS = {"accuracy": "test accuracy", "r2": "test R²"}
+_DISPENSABLE = ("validation loss", "best", "ms/epoch")
 _FACTORS = {
     "hidden": "hidden", "activation": "activation", "kernel_initializer": "initializer", "dropout": "dropout",
 }  # fmt: skip
@@ -71,19 +72,34 @@ def _best(cell):
     return chance + (" =" if cell.tied else "  ")
 
 
-def rich_table(heads, rows):
-    """Return a table for a terminal; a line is drawn where the batch size changes."""
+def rich_table(heads, rows, width):
+    """Return a table for a terminal of a width; a line is drawn where the batch size changes.
+
+    Where it is narrow, headings are broken between words; where it is narrower still, columns are left out.
+    """
     from rich.table import Table
 
+    kept = list(range(len(heads)))
+    widest = [max((len(row[i]) for row in rows), default=0) for i in kept]
+    names = [name for name, _ in heads]
+
+    def needed():
+        return 1 + sum(3 + max(widest[i], *map(len, names[i].split("\n"))) for i in kept)
+
+    if needed() > width:
+        names = [name.replace(" ", "\n") for name in names]
+    for i in reversed(range(len(heads))):
+        if needed() > width and heads[i][0] in _DISPENSABLE:
+            kept.remove(i)
     table = Table()
-    for head, number in heads:
-        table.add_column(head, justify="right" if number else "left", no_wrap=number)
+    for i in kept:
+        table.add_column(names[i], justify="right" if heads[i][1] else "left", no_wrap=True)
     before = None
     for row in rows:
         if before not in (None, row[0]):
             table.add_section()
         before = row[0]
-        table.add_row(*row)
+        table.add_row(*(row[i] for i in kept))
     return table
 
 

@@ -9,6 +9,10 @@ import sys
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
+from normkit_cli import compare
+
+from normkit.experiments import backends, perform
 
 # one process: starting others would take most of the time
 SMALL = ("--target", "kind", "--hidden", "4", "--epochs", "2", "--seeds", "2", "--jobs", "1")
@@ -175,6 +179,33 @@ def test_benefits_on_request(normkit, table):
     assert benefits
     shown = normkit(*arguments, "--benefits").out
     assert all(" ".join(benefit["sentence"].split()) in shown for benefit in benefits if "ms" not in benefit["unit"])
+
+
+def failing_perform(*arguments):
+    run = perform.perform(*arguments)
+    if run.seed == 1:
+        run.status, run.error, run.test_score = "failed", "MemoryError: none left", None
+    return run
+
+
+def test_failed_runs_are_told_and_end_with_1(table, tmp_path, monkeypatch):
+    monkeypatch.setattr(backends, "perform", failing_perform)
+    arguments = ["--dataset", str(table), *SMALL, "--batch-sizes", "8", "--norms", "none,batch", "--output"]
+    done = CliRunner().invoke(compare.compare, [*arguments, str(tmp_path / "out")])
+    assert done.exit_code == 1
+    assert "2 of 4 runs failed, MemoryError: none left; normkit compare --resume" in done.stderr
+    assert "failed 1/2" in done.stdout and (tmp_path / "out" / "summary.json").exists()
+
+
+def test_workers_that_are_killed_again_and_again_are_a_failure(table, tmp_path, monkeypatch):
+    def lost(*arguments):
+        raise backends.WorkersLost("worker processes were killed 3 times, with no run ended")
+        yield
+
+    monkeypatch.setattr(backends, "loky", lost)
+    arguments = ["--dataset", str(table), *SMALL, "--jobs", "2", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(compare.compare, arguments)
+    assert done.exit_code == 1 and "killed 3 times" in done.stderr and "--resume" in done.stderr
 
 
 def process(tmp_path, *arguments, **environment):
