@@ -26,6 +26,7 @@ _SETTINGS = {
     "warmup_steps": float, "cosine_steps": float, "momentum": float, "nesterov": bool, "beta_1": float,
     "beta_2": float, "epsilon": float, "seed": int,
 }  # fmt: skip
+_MOST_THREADS = 4096  # each has buffers: a file must not ask for more than any machine has
 _PARTS = ("weight", "bias", "gamma", "beta", "alpha")
 _MOVING = ("moving_mean", "moving_variance", "moving_batches")
 
@@ -168,6 +169,8 @@ def _model_of(document, arrays):
     kind = _classes()[document["class"]]
     model = kind(**{str(name): decode(value) for name, value in document["parameters"].items()})
     model._validate_params()
+    if (model.n_threads or 0) > _MOST_THREADS:
+        raise ValueError(f"n_threads must be at most {_MOST_THREADS} in a file, got {model.n_threads}")
     _set_dense(model, arrays)
     _set_labels(model, document, decode)
     _set_names(model, decode(document["feature_names"]))

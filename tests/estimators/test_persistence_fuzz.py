@@ -171,6 +171,15 @@ def test_arrays_that_do_not_follow_each_other(data, tmp_path):
         normkit.load(path)
 
 
+def test_a_file_asks_for_no_thousands_of_threads(data, tmp_path):
+    path = tmp_path / "model"
+    forged(data, path, lambda document: document["parameters"].update(n_threads=10**9))
+    with pytest.raises(ModelFileError, match="n_threads must be at most 4096"):
+        normkit.load(path)
+    forged(data, path, lambda document: document["parameters"].update(n_threads=2))
+    assert normkit.load(path).n_threads == 2
+
+
 def test_newer_schema(data, tmp_path):
     _, arrays = read_bytes(data, tmp_path / "model")
     for schema in ("2", "9" * 400):
