@@ -42,7 +42,7 @@ class Encoder:
 
     def _array(self, array, place):
         if array.dtype.kind == "O":  # names and labels of a DataFrame
-            items = [self(item, place) for item in array.ravel().tolist()]
+            items = [self(item, f"{place}.{i}") for i, item in enumerate(array.ravel().tolist())]
             return {"items": items, "shape": list(array.shape)}
         if array.dtype.kind == "U":
             # as numbers: a list of strings would make an array of the longest one's width, larger than the file
