@@ -83,6 +83,11 @@ def test_layers_of_one_shape_start_alike_in_networks_of_several():
     np.testing.assert_array_equal(narrow[2], wide[2])
 
 
+def test_layers_of_one_network_do_not_start_alike():
+    _, given = trained(hidden=(6, 6, 6))
+    assert given[1].shape == given[2].shape and not np.array_equal(given[1], given[2])
+
+
 @pytest.mark.parametrize("key", [{"seed": 1}, {"fold": 1}])
 def test_other_seeds_and_folds_draw_other_numbers(key):
     _, first = trained()
