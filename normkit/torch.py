@@ -5,6 +5,8 @@ are inherited, and what one has saved the other loads. Results, gradients and ru
 rounding. Gradients are not differentiable themselves. As everywhere in `normkit`, `eps` must be positive.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Any
 
