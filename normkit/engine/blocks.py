@@ -7,10 +7,9 @@ rows, (features, width), of which the first n columns are the batch; what elemen
 beyond is never read.
 """
 
-import numpy as np
-
 from normkit._jit import leaf
 from normkit.engine.blas import matmul
+from normkit.engine.noise import drop, perturb_row
 from normkit.engine.norms import (
     FEATURE,
     NONE,
@@ -41,16 +40,6 @@ def _group_rows(width):
     return max(1, _GROUP // width)
 
 
-@leaf
-def _uniform(seed, step, k):
-    """A float64 in [0, 1) that depends on three integers alone (splitmix64, Steele et al. 2014)."""
-    x = np.uint64(seed) + np.uint64(step) * np.uint64(0xD1B54A32D192ED03) + np.uint64(k) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x = x ^ (x >> np.uint64(31))
-    return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
-
-
 @leaf(inline=True)
 def _drops(plan, settings, b):
     return settings.training and plan.dropout[b] > 0.0
@@ -60,17 +49,6 @@ def _drops(plan, settings, b):
 def _output_apart(plan, settings, b):
     """Whether the activation's output lies apart from the block's, because a norm or dropout follows it."""
     return _drops(plan, settings, b) or (plan.after[b] == 1 and plan.norm[b] != NONE)
-
-
-@leaf
-def _dropout(rate, seed, step, first, a, out, keep):  # scalars and three (n,)
-    """Write out = a * keep, keep 0 with probability `rate`, else 1 / (1 - rate)."""
-    t = out.dtype.type
-    scale, zero = t(1.0 / (1.0 - rate)), t(0)
-    for i in range(a.size):
-        keep[i] = scale if _uniform(seed, step, first + i) >= rate else zero
-    for i in range(a.size):
-        out[i] = a[i] * keep[i]
 
 
 @leaf(inline=True)
@@ -128,6 +106,7 @@ def forward(thread, threads, plan, settings, params, moving, work, b, n, step):
             _activate_rows(code, work.pre[s:e], activated[s:e])
         if norm == FEATURE:
             normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, source, y)
+            _perturb_rows(settings, work, step, n, s, e, y)
             if not after:
                 _activate_rows(code, work.pre[s:e], activated[s:e])
         _drop_rows(plan, settings, work, b, step, s, e)
@@ -144,10 +123,18 @@ def _drop_rows(plan, settings, work, b, step, s, e):
     if _drops(plan, settings, b):
         source = work.out if plan.after[b] == 1 and plan.norm[b] != NONE else work.post
         size = (e - s) * work.out.shape[1]
-        _dropout(
+        drop(
             plan.dropout[b], settings.seed, step, s * work.out.shape[1],
             source[s:e].reshape(size), work.out[s:e].reshape(size), work.keep[s:e].reshape(size),
         )  # fmt: skip
+
+
+@leaf(inline=True)
+def _perturb_rows(settings, work, step, n, s, e, y):
+    """Noise on the output of a norm, rows s to e."""
+    if settings.training and settings.norm_noise > 0.0:
+        for j in range(s, e):
+            perturb_row(settings.norm_noise, settings.seed, step, j, y[j, :n], work.factor[j, :n])
 
 
 @leaf(inline=True)
@@ -168,6 +155,7 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
         for g0 in range(max(j0, g * size), last, rows):
             g1 = min(g0 + rows, last)
             normalize_sample_rows(thread, plan, params, work, b, n, g, g0, g1, source, y)
+            _perturb_rows(settings, work, step, n, start + g0, start + g1, y)
             if not after:
                 _activate_rows(code, work.pre[start + g0 : start + g1], activated[start + g0 : start + g1])
             _drop_rows(plan, settings, work, b, step, start + g0, start + g1)
@@ -215,6 +203,11 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
                 d[i] *= keep[i]
         if not after or norm == NONE:
             _activate_rows_backward(plan, settings, work, b, s, e)
+        if norm != NONE and settings.norm_noise > 0.0:
+            for j in range(s, e):
+                d, factor = work.delta[j], work.factor[j]
+                for i in range(n):
+                    d[i] *= factor[i]
         if norm == FEATURE:
             slope += normalize_rows_backward(
                 thread, plan, settings, params, work, b, n, s, e, dgamma[g0 - j0 : g1 - j0], dbeta[g0 - j0 : g1 - j0]

@@ -67,6 +67,7 @@ class Settings(NamedTuple):
     train_gamma: bool = True
     train_beta: bool = True
     train_alpha: bool = True
+    norm_noise: float = 0.0  # strength of the noise after each norm, see normkit.engine.noise
     seed: int = 0
     small_product: int = 0  # see normkit.engine.blas
 
@@ -83,6 +84,7 @@ class Work(NamedTuple):
     out: np.ndarray  # (rows, width) output of the block
     delta: np.ndarray  # (rows, width) gradient
     keep: np.ndarray  # (rows, width) dropout factors, empty without dropout
+    factor: np.ndarray  # (rows, width) what noise after a norm multiplied by, empty without noise
     raw: np.ndarray  # (rows, width) input of a dynamic tanh
     rstd: np.ndarray  # (rows, chunks) FEATURE norms
     correction: np.ndarray  # (2, rows) r and d of a renormalization
@@ -235,7 +237,7 @@ def tile_rows(rows, fan_in):
 tile_rows_compiled = leaf(tile_rows)
 
 
-def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_batch_size=1):
+def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_batch_size=1, noise=False):
     """Allocate the buffers for batches of up to batch_size samples."""
     rows, blocks, sizes = int(plan.rows[-1]), len(plan.sizes), [int(size) for size in plan.sizes]
     line = _LINE // np.dtype(dtype).itemsize
@@ -266,6 +268,7 @@ def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_
         out=block_rows(True),
         delta=block_rows(training),
         keep=block_rows(dropout),
+        factor=block_rows(training and noise),
         raw=block_rows(training and has_alpha(plan.variant)),
         rstd=aligned((rows, chunks), dtype),
         correction=aligned((2, rows), dtype),

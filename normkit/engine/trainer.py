@@ -49,9 +49,10 @@ class Trainer:
     def _buffers(self, batch, threads):
         network = self.network
         virtual = self.settings.virtual_batch_size
-        key = batch, threads, bool(network.plan.dropout.any()), virtual
+        noise = self.settings.norm_noise > 0
+        key = batch, threads, bool(network.plan.dropout.any()), virtual, noise
         if self._work is None or self._work[0] != key:
-            work = make_work(network.plan, batch, network.dtype, threads, network.target_width, True, virtual)
+            work = make_work(network.plan, batch, network.dtype, threads, network.target_width, True, virtual, noise)
             self._work = key, work
         return self._work[1]
 

@@ -167,6 +167,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
 
     def _check_lbfgs(self, validation_data):
         for name, value in (("dropout", np.any(per_layer(self.dropout, self.n_layers_ - 2, "dropout"))),
+                            ("norm_noise", self.norm_noise),
                             ("decoupled_weight_decay", self.decoupled_weight_decay),
                             ("warmup_epochs", self.warmup_epochs), ("learning_rate_decay", self.learning_rate_decay),
                             ("normalization='renorm'", self.normalization == "renorm" and not self.freeze_norm),
@@ -196,13 +197,15 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         """Settings that `set_params` may change between epochs; scikit-learn freezes the others with the optimizer."""
         return {
             "alpha": float(self.alpha), "decoupled_decay": float(self.decoupled_weight_decay),
-            "learning_rate": float(self._optimizer.learning_rate), **norm_settings(self),
+            "learning_rate": float(self._optimizer.learning_rate), "norm_noise": float(self.norm_noise),
+            **norm_settings(self),
         }  # fmt: skip
 
     def _settings(self, steps_per_epoch):
         total = self.max_iter * steps_per_epoch if self.learning_rate_decay == "cosine" else 0
-        # drawn only where needed: without dropout the draws are scikit-learn's
-        seed = int(self._random_state.randint(2**31 - 1)) if self._network.plan.dropout.any() else 0
+        # drawn only where needed: without dropout and noise the draws are scikit-learn's
+        needed = self._network.plan.dropout.any() or self.norm_noise > 0
+        seed = int(self._random_state.randint(2**31 - 1)) if needed else 0
         return {
             **self._current_settings(), "momentum": float(self.momentum), "nesterov": bool(self.nesterovs_momentum),
             "beta_1": float(self.beta_1), "beta_2": float(self.beta_2), "epsilon": float(self.epsilon), "seed": seed,
@@ -265,6 +268,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
     def _fit_epochs(self, samples, incremental, validation):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
+        if self.norm_noise > 0 and not self._network.norm_blocks():
+            raise ValueError(f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization=None")
         held_out, watched = None, validation
         if self.early_stopping and validation is None:
             order, held_out = self._split(samples)

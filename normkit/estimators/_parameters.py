@@ -28,6 +28,7 @@ CONSTRAINTS: dict = {
     "renorm_d_max": [Interval(Real, 0, None, closed="left")],
     "dyt_alpha": [Interval(Real, 0, None, closed="neither")],
     "freeze_norm": ["boolean", StrOptions({"statistics"})],
+    "norm_noise": [Interval(Real, 0, None, closed="left")],
     "norm_gamma_initializer": _VALUES,
     "norm_beta_initializer": _VALUES,
     "norm_moving_mean_initializer": _VALUES,

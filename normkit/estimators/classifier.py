@@ -57,6 +57,12 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
         For fine-tuning with `warm_start` or `partial_fit`. "statistics": training normalizes with the moving
         statistics as prediction does, and leaves them. True: gamma, beta and alpha stay as well, of any norm; so
         does a layer of Keras with ``trainable=False``.
+    norm_noise : float, default=0.0
+        Noise after each norm in training (Santurkar et al. 2018, "noisy BatchNorm", who ask whether a norm helps by
+        keeping distributions stable). The norm's output y of a unit becomes ``s * y + m``. At each step each unit draws
+        mu from U(-c, c) and sigma from U(1, 1 + c / 2), c being `norm_noise`; then for each sample m comes from
+        U(mu - c / 5, mu + c / 5) and s from N(sigma, c / 5), its standard deviation. 0.5 gives their constants.
+        The gradient is exact for the noise drawn. Needs a norm, and solver "adam" or "sgd".
     norm_center, norm_scale : bool, default=True
         Whether norm layers have a trainable shift beta, scale gamma.
     norm_gamma_initializer : {"zeros", "ones"}, float or array-like, default="ones"
@@ -168,6 +174,7 @@ class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
         renorm_d_max=5.0,
         dyt_alpha=0.5,
         freeze_norm=False,
+        norm_noise=0.0,
         norm_center=True,
         norm_scale=True,
         norm_gamma_initializer="ones",

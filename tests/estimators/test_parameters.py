@@ -150,6 +150,7 @@ def test_bad_numbers_in_first_values(digits):
     [
         {"normalization": "renorm"},
         {"dropout": 0.1},
+        {"norm_noise": 0.1},
         {"decoupled_weight_decay": 0.1},
         {"warmup_epochs": 1},
         {"learning_rate_decay": "cosine"},

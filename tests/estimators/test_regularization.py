@@ -76,6 +76,31 @@ def test_dropout_after_a_norm_comes_last():
     assert 0.45 < (block == 0).mean() < 0.55
 
 
+def test_norm_noise_needs_a_norm_and_a_number(blobs):
+    for wrong in (-0.1, "much", np.nan):
+        with pytest.raises(ValueError, match="norm_noise"):
+            MLPClassifier((4,), normalization="batch", norm_noise=wrong).fit(*blobs)
+    with pytest.raises(ValueError, match="norm_noise needs a norm, got norm_noise=0.5 with normalization=None"):
+        MLPRegressor(hidden_layer_sizes=(4,), norm_noise=0.5).fit(*blobs)
+    MLPClassifier((), normalize_input=True, norm_noise=0.5, max_iter=1).fit(*blobs)
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_norm_noise_is_reproducible_and_of_training_alone(normalization, blobs):
+    fit = {
+        "hidden_layer_sizes": (30,), "normalization": normalization, "max_iter": 3, "random_state": 0, "batch_size": 50
+    }  # fmt: skip
+    plain = MLPClassifier(**fit).fit(*blobs)
+    noisy, again = (MLPClassifier(norm_noise=0.5, **fit).fit(*blobs) for _ in range(2))
+    np.testing.assert_array_equal(noisy.coefs_[0], again.coefs_[0])
+    assert (noisy.coefs_[0] != plain.coefs_[0]).any() and noisy.loss_ != plain.loss_
+    np.testing.assert_array_equal(noisy.predict_proba(blobs[0]), again.predict_proba(blobs[0]))
+    # the noise may be switched off and on between epochs
+    model = MLPClassifier(norm_noise=0.5, **fit)
+    model.set_params(epoch_callback=lambda model: model.set_params(norm_noise=0.0) and None).fit(*blobs)
+    assert (model.coefs_[0] != noisy.coefs_[0]).any()
+
+
 @pytest.mark.parametrize("solver, options", [("adam", {}), ("sgd", {"momentum": 0.9})])
 def test_decoupled_weight_decay(solver, options):
     rng = np.random.default_rng(0)
