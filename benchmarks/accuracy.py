@@ -11,11 +11,12 @@ from pathlib import Path
 import accuracy_peers
 import accuracy_table
 import click
-import machine
 import numpy as np
 from accuracy_peers import EPSILON, PEERS
-from engines import installed
 from rich.console import Console
+
+from normkit.bench import machine
+from normkit.bench.entries import installed
 
 FUNCTIONS = ("layer_norm", "batch_norm")
 SHAPES = {"layer_norm": (256, 1024), "batch_norm": (1024, 256)}

@@ -3,7 +3,8 @@
 import os
 
 import numpy as np
-from engines import installed
+
+from normkit.bench.entries import installed
 
 EPSILON = 1e-5
 

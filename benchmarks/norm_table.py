@@ -3,8 +3,8 @@
 import itertools
 import statistics
 
-from norm_cases import DIRECTIONS, Case
-from norm_peers import BOUND
+from normkit.bench.norm_cases import DIRECTIONS, Case
+from normkit.bench.norm_peers import BOUND
 
 OWN = "normkit"
 OUTPUTS = {"out": "given", "fresh": "fresh"}

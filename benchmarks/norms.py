@@ -6,18 +6,17 @@ the other. See benchmarks/README.md.
 
 import contextlib
 import dataclasses
-import json
-import re
 import tempfile
 from pathlib import Path
 
 import click
-import machine
-import norm_cases
 import norm_table
-from norm_peers import PEERS
-from processes import EngineFailed, Process
 from rich.console import Console
+
+from normkit.bench import machine, norm_cases
+from normkit.bench.norm_peers import PEERS
+from normkit.bench.processes import Crew, EngineFailed
+from normkit.bench.results import dump
 
 
 def _peers(context, parameter, value):
@@ -42,44 +41,33 @@ def select(cases, terms):
     return [case for case in cases if all(case.fields[name] in values for name, values in wanted.items())]
 
 
-def dump(result):
-    """Return JSON with a list of numbers on one line: a file of samples that a person can still read."""
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(result, indent=1))
-
-
 class Benchmark:
     """The workers of one run and the result they add up to."""
 
     def __init__(self, console, result, output):
         self.console, self.result, self.output = console, result, output
-        self.workers = {}
 
     def start(self, stack, names, folder, cores):
         """Start a worker for each peer that can run."""
-        for name in names:
-            try:
-                command = ("norm_worker.py", str(len(cores)))
-                self.workers[name] = process = Process(name, folder, cores, False, PEERS, command)
-                stack.callback(process.close)
-            except EngineFailed as error:
-                self.result["absent"][name] = str(error)
-                self.console.print(f"[yellow]{name}[/]: {error}", highlight=False)
+        self.crew = Crew(folder, cores, PEERS, ("normkit.bench.norm_worker", str(len(cores))))
+        self.crew.start(stack, names)
+        for name, reason in self.crew.absent.items():
+            self.result["absent"][name] = reason
+            self.console.print(f"[yellow]{name}[/]: {reason}", highlight=False)
 
     def _ask(self, peers, name, **request):
-        """Return the reply; a peer that fails is out for this case, one that ended for good."""
+        """Return the reply; a peer that fails is out for this case."""
         try:
-            return self.workers[name].ask(**request)
+            return self.crew.ask(name, **request)
         except EngineFailed as error:
             peers[name] = {"error": str(error)}
-            if self.workers[name].process.poll() is not None:
-                del self.workers[name]
             return None
 
     def measure(self, case, folder, repeats, slice_s):
         """Fill in one case."""
         norm_cases.save(folder, case)
         peers = {}
-        for name in list(self.workers):
+        for name in list(self.crew.workers):
             if reply := self._ask(peers, name, do="prepare", case=dataclasses.asdict(case), slice_s=slice_s):
                 self.result["versions"].update(reply["versions"])
                 self.result["thread_settings"][name] = reply["threads"]

@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 
 import click
-import machine
 import numpy as np
 import table
-from engines import installed
-from engines.problem import Problem
 from rich import box
 from rich.console import Console
 from rich.table import Table
+
+from normkit.bench import machine
+from normkit.bench.engines.problem import Problem
+from normkit.bench.entries import installed
 
 SIZES = [784, 256, 128, 64, 10]
 DTYPES = ("float32", "uint8")
@@ -40,7 +41,7 @@ class Case:
     """One file and one order, with a network of its own."""
 
     def __init__(self, path, rows, dtype, shuffled, batch_size, steps, threads):
-        from engines.normkit_engine import Engine
+        from normkit.bench.engines.normkit_engine import Engine
 
         self.name = (rows, dtype, "random" if shuffled else "in order")
         self.shuffled, self.batch_size, self.steps = shuffled, batch_size, steps

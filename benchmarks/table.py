@@ -12,6 +12,8 @@ import accuracy_table
 import click
 import norm_table
 
+from normkit.bench.table import grid
+
 # the part of the README that a kind of result goes to
 SECTIONS = {"training": "results", "norms": "norms", "accuracy": "accuracy"}
 README = Path(__file__).with_name("README.md")
@@ -114,11 +116,6 @@ def print_table(console, result, batch_size):
     console.print(*notes(result, rows), sep="\n", highlight=False, end="\n\n")
 
 
-def _grid(header, rows, left=1):
-    rule = "|" + "---|" * left + "---:|" * (len(header) - left)
-    return "\n".join(["| " + " | ".join(header) + " |", rule, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
 MARKDOWN = {"norms": norm_table.markdown, "accuracy": accuracy_table.markdown}
 
 
@@ -133,14 +130,14 @@ def markdown(result):
     versions = ", ".join(f"{name} {version}" for name, version in sorted(result["versions"].items()))
     parts = [f"{machine['cpu']}, {machine['system']}, Python {machine['python']}; {versions}."]
     if kind(result) != "training":
-        return "\n\n".join(parts + MARKDOWN[kind(result)](result, _grid))
+        return "\n\n".join(parts + MARKDOWN[kind(result)](result, grid))
     if "cases" in result:
         threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
         parts.append(f"**A step against the number of rows, batch {result['batch_size']}, {threads}**")
-        parts.append(_grid(CASE_HEADER, [case_cells(case) for case in result["cases"]], left=2))
+        parts.append(grid(CASE_HEADER, [case_cells(case) for case in result["cases"]], left=2))
     for batch_size, rows in result.get("batches", {}).items():
         parts.append(f"**{title(result, batch_size)}**")
-        parts.append(_grid(HEADER, lines(rows, result["labels"])))
+        parts.append(grid(HEADER, lines(rows, result["labels"])))
         parts.append("\n".join(f"- {note}" for note in notes(result, rows)))
     return "\n\n".join(parts)
 

@@ -10,12 +10,13 @@ import tempfile
 from pathlib import Path
 
 import click
-import machine
 import table
-from engines import ENGINES
-from engines.problem import Problem
-from processes import EngineFailed, Process
 from rich.console import Console
+
+from normkit.bench import machine
+from normkit.bench.engines import ENGINES
+from normkit.bench.engines.problem import Problem
+from normkit.bench.processes import EngineFailed, Process
 
 
 def _console():
@@ -78,7 +79,7 @@ class Benchmark:
         for name in names:
             try:
                 self.workers[name] = process = Process(name, folder, cores, cold)
-                stack.callback(process.close)
+                stack.enter_context(process)
             except EngineFailed as error:
                 self._fail(name, error)
 

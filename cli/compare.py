@@ -1,146 +1,173 @@
 """``normkit compare``: every normalization at every batch size, with several seeds."""
 
+import contextlib
+import os
+import shlex
+
 import click
 
+from .configured import EXECUTION, ConfiguredCommand, plain
+from .data_options import cv_option, data_options
 from .main import WrongData
-from .options import (
-    BATCH_NORMS,
-    NORMS,
-    ChoiceList,
-    NumberList,
-    check_groups,
-    compiling_notice,
-    data_options,
-    estimator_parameters,
-    model_options,
-)
+from .options import grid_options, training_options
 
-_QUICK = {"epochs": 5, "seeds": 2}
+PRESETS = ("group-norm", "ghost", "bn-paper", "learning-rates")
+
+
+class _Compare(ConfiguredCommand):
+    quick = {"epochs": 5, "seeds": 2}
 
 
 @click.command(
+    cls=_Compare,
     epilog="""\b
     Examples:
       normkit compare --batch-sizes 8,32,128
       normkit compare --dataset table.csv --target label --norms none,batch --output results
-    """
+      normkit compare --resume results
+      normkit compare --preset group-norm --dataset fashion-mnist --seeds 3
+      normkit compare --config experiment.toml --backend dask --scheduler tcp://10.0.0.1:8786
+    """,
 )
-@click.option("--batch-sizes", type=NumberList(), default="8,32,128", show_default=True)
-@click.option("--norms", type=ChoiceList(NORMS), default="none,batch,layer", show_default=True)
-@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination.")
-@click.option("--epochs", type=click.IntRange(1), default=20, show_default=True)
 @data_options
-@model_options
+@cv_option
+@grid_options
+@training_options
+@click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination.")
+@click.option("--baseline", metavar="NORM", help="What the others are compared with.  [default: none]")
+@click.option("--diagnose", is_flag=True, help="Record what goes on in each layer after each epoch.")
+@click.option("--preset", type=click.Choice(PRESETS), help="A published experiment; other options change it.")
+@click.option("--config", metavar="FILE", help="Options in TOML or YAML, by the same names.")
 @click.option("--quick", is_flag=True, help="5 epochs and 2 seeds, unless these are given.")
-@click.option("--output", metavar="DIR", help="Write results.json, results.csv and plots there.")
+@click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes.  [default: the cores]")
+@click.option(
+    "--backend",
+    type=click.Choice(("loky", "dask", "serial")),
+    default="loky",
+    show_default=True,
+    help="Processes of this machine, a Dask cluster, or neither.",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster, as tcp://host:8786.")
+@click.option("--output", metavar="DIR", help="Write runs, as they end, summary and plots there.")
+@click.option("--resume", metavar="DIR", help="Go on with the experiment that --output DIR began.")
+@click.option("--format", type=click.Choice(("table", "json", "csv", "markdown")), default="table", show_default=True)
+@click.option("--benefits", is_flag=True, help="Print the claimed benefits of each norm, measured.")
+@click.option("--quiet", is_flag=True, help="Results and errors alone.")
 @click.pass_context
-def compare(ctx, batch_sizes, norms, seeds, epochs, dataset, target, data_dir, quick, output, **model):
+def compare(ctx, config, resume, **options):  # fmt: skip
     """Tell which normalization to use at your batch size, and whether it matters.
 
-    Trains every combination of normalization and batch size with several seeds on the same splits (60 %
-    training, 20 % validation, 20 % test, or the dataset's own test set), and compares test accuracies within
-    each seed. Intervals are 95 % t intervals over the seeds.
+    Trains every combination of what is given with several seeds, spread over processes, and compares test scores
+    within each seed: there the split, the first weights and the order of the rows are the same. Options that take
+    a list are crossed with each other.
     """
-    from normkit.experiments import data, results
+    from rich.console import Console
+
     from normkit.experiments.errors import DataError
 
-    def unless_given(name):
-        given = ctx.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT
-        return ctx.params[name] if given or not quick else _QUICK[name]
-
+    values = {param.name: plain(options[param.name]) for param in ctx.command.params if param.name in options}
+    execution = {name: values.pop(name) for name in EXECUTION}
     try:
-        loaded = data.load(dataset, target, data_dir)
-        rows = len(data.split(loaded, 0).X_train)
-        over_batch = [norm for norm in norms if norm in BATCH_NORMS]
-        if min(batch_sizes) == 1 and over_batch:
-            raise DataError(
-                "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
-                f"leave 1 out of --batch-sizes or {', '.join(over_batch)} out of --norms"
-            )
-        if wrong := check_groups(norms, model["hidden"], model["norm_groups"]):
-            raise DataError(wrong)
-        directory = results.prepare(output) if output else None
+        if execution["scheduler"] and execution["backend"] != "dask":
+            raise click.UsageError("--scheduler is for --backend dask")
+        _make_absolute(values)
+        if resume:
+            _refuse_changes(ctx, resume, values)
+        _run(values, execution, resume, Console(stderr=True, highlight=False, markup=False))
     except DataError as error:
         raise WrongData(str(error)) from None
-    from normkit.experiments import runs  # imports Numba, which wrong data need not wait for
-
-    possible = runs.possible_batch_sizes(batch_sizes, rows)
-    if max(batch_sizes) > rows:
-        click.echo(f"Note: larger batches than the {rows:,} training samples become one batch of all.", err=True)
-    config = {
-        "dataset": dataset, "batch_sizes": possible, "norms": norms, "seeds": unless_given("seeds"),
-        "epochs": unless_given("epochs"), **model,
-    }  # fmt: skip
-    done = _train(loaded, config, estimator_parameters(model))
-    _report(config, done, directory)
 
 
-def _train(dataset, config, parameters):
-    """Train the grid under a progress bar, which appears on a terminal only."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def _make_absolute(values):
+    """Let an experiment be resumed from another folder."""
+    from normkit.experiments.data import BUILT_IN
 
-    from normkit.experiments import runs
-
-    norms, batch_sizes, seeds = config["norms"], config["batch_sizes"], config["seeds"]
-    console = Console(stderr=True)
-    done = []
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    ) as progress:  # fmt: skip
-        task = progress.add_task("starting", total=len(norms) * len(batch_sizes) * seeds)
-        with compiling_notice(progress.console):
-            for run in runs.grid(dataset, norms, batch_sizes, seeds, config["epochs"], **parameters):
-                done.append(run)
-                progress.update(task, advance=1, description=f"{run.normalization}, batch size {run.batch_size}")
-    return done
+    for name in ("dataset", "data_dir"):
+        if values[name] and values[name] not in BUILT_IN and os.path.exists(values[name]):
+            values[name] = os.path.abspath(values[name])
 
 
-def _report(config, done, directory):
-    from normkit.experiments import plots, results, statistics
-
-    cells, verdicts = statistics.summarize(done), statistics.verdicts(done)
-    _print_table(config, cells, verdicts)
-    if directory:
-        results.write_json(directory / "results.json", config, done, cells, verdicts)
-        results.write_csv(directory / "results.csv", done)
-        plots.accuracy_against_batch_size(directory / "accuracy.png", cells)
-        plots.curves_by_batch_size(directory / "curves.png", done)
-        click.echo(f"Wrote results.json, results.csv, accuracy.png and curves.png to {directory}", err=True)
-
-
-def _print_table(config, cells, verdicts):
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(highlight=False, markup=False)
-
-    def sentence(text):
-        # wrapped between words on a terminal, one line each in a file
-        console.print(text, soft_wrap=not console.is_terminal)
-
-    sentence(
-        f"{config['dataset']}: epochs {config['epochs']}, seeds {config['seeds']}, "
-        f"learning rate {config['learning_rate']:g} at every batch size"
-    )
-    table = Table()
-    table.add_column("batch", justify="right")
-    table.add_column("norm")
-    for name in ("test accuracy", "validation loss", "ms/epoch", "diverged"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for size in config["batch_sizes"]:
-        for cell in (cell for cell in cells if cell.batch_size == size):
-            accuracy = "-" if cell.test_accuracy is None else f"{cell.test_accuracy:.4f}"
-            table.add_row(
-                str(size),
-                cell.normalization,
-                accuracy + ("" if cell.half_width is None else f" ± {cell.half_width:.4f}"),
-                "-" if cell.validation_loss is None else f"{cell.validation_loss:.4f}",
-                "-" if cell.seconds_per_epoch is None else f"{cell.seconds_per_epoch * 1e3:.1f}",
-                f"{cell.diverged}/{cell.runs}",
+def _refuse_changes(ctx, directory, values):
+    for name in ("output", "config", "quick"):
+        if ctx.params[name]:
+            raise click.UsageError(f"--resume goes on with what its directory holds: leave --{name} out")
+    stored = {name: plain(value) for name, value in ctx.command.stored(directory).items()}
+    for name, value in values.items():
+        if value != stored[name]:
+            flag = f"--{name.replace('_', '-')}"
+            raise WrongData(
+                f"the experiment in {directory} has {flag} {_shown(stored[name])}, not {_shown(value)}: leave the "
+                "option out, or begin another experiment with --output"
             )
-        table.add_section()
-    console.print(table)
-    for verdict in verdicts:
-        sentence(verdict.sentence)
+
+
+def _shown(value):
+    return ",".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _run(values, execution, resume, console):
+    from normkit.experiments import results
+    from normkit.experiments.backends import default_jobs
+    from normkit.experiments.experiment import Experiment
+    from normkit.experiments.store import Store, holds_experiment
+
+    directory = resume or execution["output"]
+    if directory and not resume and holds_experiment(results.prepare(directory)):
+        raise WrongData(f"{directory} holds an experiment already; --resume {shlex.quote(directory)} goes on with it")
+    experiment = Experiment(values)
+    jobs = execution["jobs"] or default_jobs()
+    execution["jobs"] = min(jobs, len(experiment.tasks))
+    with Store(directory) if directory else contextlib.nullcontext() as store:
+        notes = results.begin(store, experiment, execution["backend"], execution["jobs"]) if store else []
+        runs = _train(experiment, execution, store, notes, console)
+        _report(experiment, execution, store, runs, console)
+    if failed := [run for run in runs if run.status == "failed"]:
+        advice = f"; {_resuming(directory)} repeats them" if directory else ""
+        raise click.ClickException(f"{len(failed)} of {len(runs)} runs failed, {failed[0].error}{advice}")
+
+
+def _resuming(directory):
+    return f"normkit compare --resume {shlex.quote(str(directory))}"
+
+
+def _train(experiment, execution, store, notes, console):
+    """Do the runs that are missing; returns all of them in the order of the tasks."""
+    from normkit.experiments.store import in_order
+
+    from .live import display
+
+    runs = [run for run in store.runs if run.status != "failed"] if store else []
+    tasks = experiment.left(runs)
+    jobs, backend = min(execution["jobs"], max(len(tasks), 1)), execution["backend"]
+    if backend == "loky" and jobs == 1:
+        backend = "serial"
+    with display(console, execution["quiet"], experiment, runs) as shown, shown.compiling():
+        for note in [*experiment.notes, *notes]:
+            shown.note(f"Note: {note}.")
+        if runs:
+            shown.note(f"{len(runs)} of {len(experiment.tasks)} runs are done already.")
+        try:
+            for run in experiment.run(tasks, backend, jobs, execution["scheduler"]):
+                if store:
+                    store.add(run)
+                runs.append(run)
+                shown.add(run)
+        except KeyboardInterrupt:
+            if store:
+                click.echo(f"{len(runs)} of {len(experiment.tasks)} runs are saved. To go on:", err=True)
+                click.echo(f"  {_resuming(store.path)}", err=True)
+            raise
+    return in_order(runs, experiment.ids)
+
+
+def _report(experiment, execution, store, runs, console):
+    from normkit.experiments import results
+
+    from . import printing
+
+    summary = experiment.summarize(runs)
+    printing.show(experiment, summary, execution["format"], execution["benefits"])
+    if store:
+        written = results.finish(store, experiment, runs, summary)
+        if not execution["quiet"]:
+            console.print(f"Wrote {', '.join(written)} to {store.path}", soft_wrap=True)

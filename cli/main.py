@@ -1,13 +1,18 @@
 """The ``normkit`` command. Heavy layers are imported by the command that needs them, not by --help."""
 
+import contextlib
+import os
+import signal
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 
 import click
 
 from normkit._version import __version__
+from normkit.experiments.errors import DataError
 
-_COMMANDS = ("compare", "train", "warmup")
+_COMMANDS = ("compare", "report", "train", "predict", "summary", "bench", "doctor", "warmup", "completion")
 
 
 class WrongData(click.ClickException):
@@ -16,21 +21,39 @@ class WrongData(click.ClickException):
     exit_code = 2
 
 
+class _ClosedPipe(click.ClickException):
+    """Nobody reads the output any more, as after ``| head``; the shell gives this code to others that it ends."""
+
+    exit_code = 128 + getattr(signal, "SIGPIPE", 13)
+
+
 class LazyGroup(click.Group):
     """A group that imports a command when it is asked for, and reports errors in one line."""
 
     def list_commands(self, ctx):
         """Return the names of the commands."""
-        return list(_COMMANDS)
+        return [name for name in _COMMANDS if find_spec(f"{__package__}.{name}")]
 
     def get_command(self, ctx, cmd_name):
         """Import and return a command; None if there is none of this name."""
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in self.list_commands(ctx):
             return None
         return getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
 
+    def invoke(self, ctx):
+        """Run the command, and see that what it wrote has arrived."""
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise _ClosedPipe("") from None
+        return result
+
     def main(self, *args, **kwargs):
-        """Run, and exit: wrong usage or data is a line and code 2, a failure a line and 1, Ctrl-C is 130."""
+        """Run, and exit: wrong usage or data is a line and code 2, a failure a line and 1, Ctrl-C is 130.
+
+        A closed pipe behind the output ends the command without a word, with code 141.
+        """
         kwargs["standalone_mode"] = False
         for stream in (sys.stdout, sys.stderr):
             if hasattr(stream, "reconfigure"):
@@ -42,15 +65,33 @@ class LazyGroup(click.Group):
             sys.exit(error.exit_code)
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
+        except DataError as error:
+            _fail(str(error), WrongData.exit_code)
         except (OSError, MemoryError) as error:
-            _fail(str(error) or "out of memory", 1)
+            _fail(_reason(error), 1)
         except click.Abort:
             _fail("interrupted", 130)
         sys.exit(result if isinstance(result, int) else 0)
 
 
+def _reason(error):
+    if isinstance(error, MemoryError):
+        return str(error) or "out of memory"
+    name = getattr(error, "filename", None)
+    return f"{f'{name}: ' if name else ''}{error.strerror or error}"
+
+
 def _fail(message, exit_code):
-    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    with contextlib.suppress(OSError):
+        if message:
+            click.echo(f"Error: {' '.join(message.split())}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # what could not be written must not be tried again when Python ends
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
     sys.exit(exit_code)
 
 
@@ -61,6 +102,7 @@ def _fail(message, exit_code):
     Examples:
       normkit compare --batch-sizes 8,32,128
       normkit train --dataset fashion-mnist --hidden 256,128,64 --plot curves.png
+      normkit COMMAND --help
     """,
 )
 @click.version_option(__version__, prog_name="normkit")

@@ -23,6 +23,21 @@ class NumberList(click.ParamType):
         return numbers
 
 
+class FloatList(click.ParamType):
+    """Comma-separated finite numbers of a range."""
+
+    name = "X,X,..."
+
+    def __init__(self, low, high=math.inf, low_open=False, high_open=False):
+        self._range = FiniteRange(low, high, min_open=low_open, max_open=high_open)
+
+    def convert(self, value, param, ctx):
+        """Return a list of numbers, or fail with one line."""
+        if isinstance(value, list):
+            return value
+        return list(dict.fromkeys(self._range.convert(part, param, ctx) for part in value.split(",")))
+
+
 class ChoiceList(click.ParamType):
     """Comma-separated names out of a set."""
 
@@ -74,13 +89,6 @@ def together(*decorators):
     return decorate
 
 
-data_options = together(
-    click.option("--dataset", default="digits", show_default=True,
-                 help="digits, fashion-mnist, or the path of a .csv or .npz file."),
-    click.option("--target", metavar="NAME", help="Label column of the CSV, or label array of the NPZ file."),
-    click.option("--data-dir", metavar="DIR", help="Folder of the four Fashion-MNIST files."),
-)  # fmt: skip
-
 model_options = together(
     click.option("--hidden", type=NumberList(), default="64,64", show_default=True,
                  help="Hidden layer sizes."),
@@ -98,6 +106,46 @@ model_options = together(
     click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=0.0, show_default=True),
     click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
                  help="Adam's learning rate."),
+)  # fmt: skip
+
+
+grid_options = together(
+    click.option("--batch-sizes", type=NumberList(), default="8,32,128", show_default=True),
+    click.option("--norms", type=ChoiceList(NORMS), default="none,batch,layer", show_default=True),
+    click.option("--positions", "--norm-position", "positions", type=ChoiceList(("before", "after")),
+                 default="before", show_default=True, help="Norm before or after the activation."),
+    click.option("--learning-rates", "--learning-rate", "learning_rates", type=FloatList(0, low_open=True),
+                 default="0.001", show_default=True),
+    click.option("--lr-scaling", type=click.Choice(("none", "sqrt", "linear")), default="none", show_default=True,
+                 help="How learning rates follow the batch size."),
+    click.option("--base-batch-size", type=click.IntRange(1), metavar="N",
+                 help="Where the learning rate is as given.  [default: the smallest]"),
+    click.option("--hidden", type=NumberList(), multiple=True, default=("64,64",), show_default="64,64",
+                 help="Hidden layer sizes; give it again for another network."),
+    click.option("--activations", "--activation", "activations", type=ChoiceList(ACTIVATIONS), default="relu",
+                 show_default=True),
+    click.option("--initializers", "--kernel-initializer", "initializers", type=ChoiceList(KERNEL_INITIALIZERS),
+                 default="he_normal", show_default=True, help="Of the first weights."),
+    click.option("--dropouts", "--dropout", "dropouts", type=FloatList(0, 1, high_open=True), default="0",
+                 show_default=True),
+)  # fmt: skip
+
+training_options = together(
+    click.option("--budget", type=click.Choice(("epochs", "updates")), default="epochs", show_default=True,
+                 help="What is the same at all batch sizes."),
+    click.option("--epochs", type=click.IntRange(1), default=20, show_default=True),
+    click.option("--updates", type=click.IntRange(1), metavar="N",
+                 help="Steps of the optimizer.  [default: those of --epochs at the base batch size]"),
+    click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True),
+    click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd."),
+    click.option("--weight-decay", type=FiniteRange(0), default=0.0, show_default=True,
+                 help="This times a weight is added to its gradient."),
+    click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
+                 help="Share of the moving statistics kept at each step (Keras' convention)."),
+    click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
+                 help="Groups of the group norm; must divide the width of each layer."),
+    click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,
+                 help="Rows that the ghost norm normalizes together."),
 )  # fmt: skip
 
 

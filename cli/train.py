@@ -1,19 +1,14 @@
-"""``normkit train``: one model, its progress per epoch, its curves."""
+"""``normkit train``: one model, its progress per epoch, its curves, and the file it is kept in."""
 
 from pathlib import Path
 
 import click
 
-from .main import WrongData
-from .options import (
-    BATCH_NORMS,
-    NORMS,
-    check_groups,
-    compiling_notice,
-    data_options,
-    estimator_parameters,
-    model_options,
-)
+from .data_options import data_options
+from .options import BATCH_NORMS, NORMS, FiniteRange, check_groups, compiling_notice, model_options
+from .summary import print_layers
+
+_DATA = ("dataset", "target", "data_dir", "task", "missing", "group", "drop")
 
 
 def _png(ctx, param, value):
@@ -22,11 +17,18 @@ def _png(ctx, param, value):
     return value
 
 
+def _file(ctx, param, value):
+    if value is not None and Path(value).is_dir():
+        raise click.BadParameter(f"{value!r} is a folder")
+    return value
+
+
 @click.command(
     epilog="""\b
-    Example:
-      normkit train --dataset fashion-mnist --hidden 256,128,64 --activation elu \\
-        --kernel-initializer he_normal --norm batch --batch-size 64 --epochs 10 --plot curves.png
+    Examples:
+      normkit train --save digits.safetensors --confusion confusion.png
+      normkit train --dataset fashion-mnist --hidden 256,128,64 --activation elu --norm batch --plot curves.png
+      normkit train --dataset houses.csv --target price --task regression --output houses
     """
 )
 @data_options
@@ -36,59 +38,145 @@ def _png(ctx, param, value):
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @model_options
-@click.option("--plot", metavar="FILE", callback=_png, help="Save the curves of loss and accuracy as PNG.")
-def train(dataset, target, data_dir, norm, normalize_input, batch_size, epochs, seed, plot, **model):
-    """Train one classifier; show loss and accuracy of training and validation set after each epoch.
+@click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True)
+@click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd.")
+@click.option(
+    "--weight-decay",
+    type=FiniteRange(0),
+    default=0.0,
+    show_default=True,
+    help="This times a weight is added to its gradient.",
+)
+@click.option("--save", metavar="MODEL", callback=_file, help="Keep the model in this file, for `normkit predict`.")
+@click.option("--plot", metavar="FILE", callback=_png, help="Save the curves of loss and score as PNG.")
+@click.option(
+    "--confusion",
+    metavar="FILE",
+    callback=_png,
+    help="Save the test set's confusion matrix as PNG; of a regression predicted against true values.",
+)
+@click.option("--output", metavar="DIR", help="Write model.safetensors, run.json, curves.png and confusion.png there.")
+def train(norm, normalize_input, batch_size, epochs, seed, save, plot, confusion, output, **options):  # fmt: skip
+    """Train one model; show loss and score of training and validation set after each epoch.
 
-    Fashion-MNIST: 55,000 images train, the first 5,000 validate, pixels are scaled to [0, 1].
+    The data is split as `normkit compare` splits it: 60 % of the rows train, 20 % validate, 20 % test, or the
+    dataset's own test set. Of Fashion-MNIST 55,000 images train and the first 5,000 validate.
     """
     from normkit.experiments import data, results
+    from normkit.experiments.records import Condition
+
+    given = {name: options.pop(name) for name in _DATA if name in options}
+    target = given["target"]
+    dataset = data.load(given.pop("dataset"), given.pop("target"), given.pop("data_dir"), **given)
+    sets = data.split(dataset, seed)
+    _check(sets, norm, normalize_input, batch_size, options)
+    if output:
+        folder = results.prepare(output)
+        save, plot = save or folder / "model.safetensors", plot or folder / "curves.png"
+        confusion, record = confusion or folder / "confusion.png", folder / "run.json"
+    else:
+        record = None
+    for place in filter(None, (save, plot, confusion)):
+        results.prepare(Path(place).parent)
+    condition = Condition(
+        normalization=norm, normalize_input=normalize_input, batch_size=min(batch_size, len(sets.X_train)),
+        epochs=epochs, **options,
+    )  # fmt: skip
+    _tell(dataset, sets, batch_size)
+    model, run = _trained(sets, condition, seed)
+    print_layers(model)
+    metric = run.metric
+    click.echo(f"Test loss {run.test_loss:.4f}  {metric} {run.test_score:.4f}")
+    if save:
+        _keep(save, model, sets, target, {"dataset": dataset.name, "seed": seed, "test_score": run.test_score})
+    if plot:
+        _write(plot, _curves(run))
+    if confusion:
+        _write(confusion, _evaluation(model, sets, target))
+    if record:
+        _write(record, _json(run))
+
+
+def _check(sets, norm, normalize_input, batch_size, model):
     from normkit.experiments.errors import DataError
 
-    try:
-        sets = data.split(data.load(dataset, target, data_dir), seed)
-        if batch_size == 1 and (norm in BATCH_NORMS or normalize_input and norm == "none"):
-            raise DataError(
-                "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
-                "give a larger --batch-size or --norm layer"
-            )
-        widths = [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input]
-        if wrong := check_groups([norm], widths, model["norm_groups"]):
-            raise DataError(wrong)
-        if plot:
-            results.prepare(Path(plot).parent)
-    except DataError as error:
-        raise WrongData(str(error)) from None
-    from rich.console import Console
+    if batch_size == 1 and (norm in BATCH_NORMS or normalize_input and norm == "none"):
+        raise DataError(
+            "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
+            "give a larger --batch-size or --norm layer"
+        )
+    widths = [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input]
+    if wrong := check_groups([norm], widths, model["norm_groups"]):
+        raise DataError(wrong)
 
-    from normkit.experiments import plots, runs  # imports Numba, which wrong data need not wait for
 
+def _tell(dataset, sets, batch_size):
     samples = len(sets.X_train)
     click.echo(
-        f"{dataset}: {samples:,} training, {len(sets.X_val):,} validation, {len(sets.X_test):,} test samples "
+        f"{dataset.name}: {samples:,} training, {len(sets.X_val):,} validation, {len(sets.X_test):,} test samples "
         f"of {sets.X_train.shape[1]} features"
     )
+    for note in (*dataset.notes, *sets.notes[1:]):  # the first is the rule of the split, which the help has
+        click.echo(f"Note: {note}", err=True)
     if batch_size > samples:
         click.echo(f"Note: --batch-size {batch_size} is cut to the {samples:,} training samples.", err=True)
+
+
+def _trained(sets, condition, seed):
+    from rich.console import Console
+
+    from normkit.experiments import one_model, perform  # imports Numba, which wrong data need not wait for
+
+    epochs, name = condition.epochs, perform.METRICS[sets.task]
 
     def show(number, epoch):
         click.echo(
             f"Epoch {number:>{len(str(epochs))}}/{epochs}  {epoch.seconds:6.2f} s  "
-            f"loss {epoch.loss:.4f}  accuracy {epoch.accuracy:.4f}  "
-            f"val_loss {epoch.val_loss:.4f}  val_accuracy {epoch.val_accuracy:.4f}"
+            f"loss {epoch.loss:.4f}  {name} {epoch.score:.4f}  "
+            f"val_loss {epoch.val_loss:.4f}  val_{name} {epoch.val_score:.4f}"
         )
 
     with compiling_notice(Console(stderr=True)):
-        fitted, curves = runs.train(
-            sets, epochs, seed, show,
-            normalization=None if norm == "none" else norm, normalize_input=normalize_input,
-            batch_size=min(batch_size, samples), **estimator_parameters(model),
-        )  # fmt: skip
-    if fitted is None:
-        raise click.ClickException(f"training diverged in epoch {len(curves) + 1}; lower --learning-rate")
-    fitted.summary()
-    loss, accuracy = runs.evaluate(fitted, sets.X_test, sets.y_test)
-    click.echo(f"Test loss {loss:.4f}  accuracy {accuracy:.4f}")
-    if plot:
-        plots.curves(plot, {"": {norm: [curves]}})
-        click.echo(f"Wrote {plot}", err=True)
+        model, run = one_model.train(sets, condition, seed, show)
+    if run.status != "ok":
+        raise click.ClickException(f"training {run.error}; lower --learning-rate")
+    return model, run
+
+
+def _write(path, data):
+    from normkit.experiments import results
+
+    results.write(Path(path), data)
+    click.echo(f"Wrote {path}", err=True)
+
+
+def _keep(path, model, sets, target, about):
+    from normkit.experiments import saved_models
+
+    saved_models.save(path, model, sets, target, about)
+    click.echo(f"Wrote {path}", err=True)
+
+
+def _curves(run):
+    from normkit.experiments import plots
+
+    return plots.png(plots.of_training(run.curves, run.metric, run.config.choice))
+
+
+def _evaluation(model, sets, target):
+    from normkit.experiments import evaluation_plots, plots
+
+    predictions = model.predict(sets.X_test)
+    if sets.task == "classification":
+        return plots.png(evaluation_plots.confusion(sets.y_test, predictions, sets.classes))
+    y, predictions = (values * sets.target_scale + sets.target_mean for values in (sets.y_test, predictions))
+    return plots.png(evaluation_plots.predicted_against_true(y, predictions, target))
+
+
+def _json(run):
+    import json
+    from dataclasses import asdict
+
+    from normkit.experiments import results
+
+    return json.dumps({**asdict(run), "environment": results.environment()}, indent=1, allow_nan=False).encode()

@@ -5,7 +5,12 @@ import time
 import click
 
 
-@click.command()
+@click.command(
+    epilog="""\b
+    Example:
+      NUMBA_CACHE_DIR=/var/cache/normkit normkit warmup
+    """
+)
 def warmup():
     """Compile everything now, so that no later command or program waits for it.
 

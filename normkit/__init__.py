@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 from normkit._version import __version__
 
 if TYPE_CHECKING:
-    from normkit.estimators import MLPClassifier, MLPRegressor
+    from normkit.estimators import (
+        TRUSTED_TYPES,
+        MLPClassifier,
+        MLPRegressor,
+        ModelFileError,
+        PickleVersionWarning,
+        load,
+    )
     from normkit.functional import (
         add_layer_norm,
         add_layer_norm_backward,
@@ -33,11 +40,14 @@ if TYPE_CHECKING:
         update_running,
     )
 
-_HOME = {"MLPClassifier": "normkit.estimators", "MLPRegressor": "normkit.estimators"}
+_ESTIMATORS = ("TRUSTED_TYPES", "MLPClassifier", "MLPRegressor", "ModelFileError", "PickleVersionWarning", "load")
 
 __all__ = [
+    "TRUSTED_TYPES",
     "MLPClassifier",
     "MLPRegressor",
+    "ModelFileError",
+    "PickleVersionWarning",
     "__version__",
     "add_layer_norm",
     "add_layer_norm_backward",
@@ -55,6 +65,7 @@ __all__ = [
     "instance_norm_backward",
     "layer_norm",
     "layer_norm_backward",
+    "load",
     "rms_norm",
     "rms_norm_backward",
     "update_running",
@@ -63,7 +74,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        value = globals()[name] = getattr(import_module(_HOME.get(name, "normkit.functional")), name)
+        home = "normkit.estimators" if name in _ESTIMATORS else "normkit.functional"
+        value = globals()[name] = getattr(import_module(home), name)
         return value
     raise AttributeError(f"module 'normkit' has no attribute {name!r}")
 

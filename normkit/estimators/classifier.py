@@ -9,11 +9,11 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import validate_data
 
 from normkit.engine.rows import DTYPES
-from normkit.estimators._fitting import FittingMLP
+from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
 
 
-class MLPClassifier(FittingMLP, neural_network.MLPClassifier):
+class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
     """Multilayer perceptron classifier with normalization layers.
 
     Everything of `sklearn.neural_network.MLPClassifier` holds: parameters, defaults, fitted attributes, methods.

@@ -5,11 +5,11 @@ from sklearn.utils import check_array, check_consistent_length
 from sklearn.utils.validation import validate_data
 
 from normkit.engine.rows import DTYPES
-from normkit.estimators._fitting import FittingMLP
+from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
 
 
-class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
+class MLPRegressor(ExportingMLP, neural_network.MLPRegressor):
     """Multilayer perceptron regressor with normalization layers.
 
     Everything of `sklearn.neural_network.MLPRegressor` holds: parameters, defaults, fitted attributes, methods.

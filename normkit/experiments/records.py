@@ -31,7 +31,7 @@ class Condition:
     norm_noise: float = 0.0  # standard deviation of what is added and multiplied after each norm
     solver: str = "adam"
     momentum: float = 0.9  # of solver "sgd"
-    weight_decay: float = 0.0  # scikit-learn's alpha, the L2 penalty
+    weight_decay: float = 0.0  # L2 penalty as torch has it: this times the weight is added to its gradient
 
     def __post_init__(self):
         object.__setattr__(self, "hidden", tuple(self.hidden))
@@ -78,6 +78,8 @@ class Run:
     # per epoch, as far as it went: "loss", "score", "val_loss", "val_score", "seconds"
     curves: dict[str, list[float]] = field(default_factory=dict)
     diagnostics: list[dict[str, Any]] | None = None  # one entry an epoch and layer, with --diagnose
+    # test score of predicting the commonest class, or the mean, of the training rows; None where not known
+    trivial_score: float | None = None
     schema: int = SCHEMA
 
 
@@ -120,7 +122,7 @@ class Contrast:
     low: float
     high: float
     p_value: float
-    p_adjusted: float  # Holm's, over the contrasts of the whole table
+    p_adjusted: float  # Holm's, over all pairs of choices of a batch size, at all batch sizes
     pairs: int
 
 
@@ -159,4 +161,5 @@ class Summary:
     verdicts: list[Verdict]
     benefits: list[Benefit]
     notes: list[str]  # how to read it: the learning-rate rule, the split, what intervals are about
+    overall: str = ""  # last sentence of the verdicts; empty where there is one batch size
     schema: int = SCHEMA

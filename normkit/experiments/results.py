@@ -1,21 +1,25 @@
-"""Files of an experiment: JSON, CSV, PNG. Each is written beside its place and moved there whole."""
+"""Files of an experiment beside its runs: what it was, where it ran, and what came of it."""
 
 import csv
 import io
-import json
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+from normkit._files import write_atomically
+from normkit.experiments.configuration import to_toml
 from normkit.experiments.errors import DataError
+from normkit.experiments.experiment import Experiment
+from normkit.experiments.records import SCHEMA, Run, Summary
+from normkit.experiments.store import CONFIG, ENVIRONMENT, SUMMARY, Store, read_environment
 
-_COLUMNS = (
-    "normalization", "batch_size", "seed", "status", "test_accuracy", "test_loss", "validation_loss",
-    "seconds_per_epoch",
-)  # fmt: skip
+write = write_atomically
+_PACKAGES = ("normkit", "numba", "llvmlite", "numpy", "scipy", "scikit-learn", "joblib")
 
 
 def prepare(directory: str | Path) -> Path:
@@ -31,49 +35,89 @@ def prepare(directory: str | Path) -> Path:
     return path
 
 
-def write(path: Path, data: bytes) -> None:
-    """Write a file so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+def environment() -> dict[str, Any]:
+    """Return versions and machine, so that a number can be told where it comes from."""
+    import threadpoolctl
 
-
-def environment() -> dict[str, str]:
-    """Versions and machine, so that a number can be told where it comes from."""
-    packages = ("normkit", "numba", "numpy", "scikit-learn", "scipy")
+    kept = ("user_api", "internal_api", "version", "threading_layer", "architecture", "num_threads")
     return {
-        **{name: version(name) for name in packages},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "cores": str(os.cpu_count()),
-    }
+        "schema": SCHEMA,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "machine": {
+            "processor": _processor(), "architecture": platform.machine(), "cores": os.cpu_count(),
+            "system": platform.platform(),
+        },
+        "libraries": [{name: pool.get(name) for name in kept} for pool in threadpoolctl.threadpool_info()],
+    }  # fmt: skip
 
 
-def write_json(path: Path, config: dict, runs, cells, verdicts) -> None:
-    """Write everything there is to know about an experiment."""
-    document = {
-        "schema": 1,
-        "config": config,
-        "environment": environment(),
-        "verdicts": [asdict(verdict) for verdict in verdicts],
-        "summary": [asdict(cell) for cell in cells],
-        "runs": [asdict(run) for run in runs],
-    }
-    write(path, json.dumps(document, indent=1, allow_nan=False).encode())
+def _processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
-def write_csv(path: Path, runs) -> None:
-    """Write one line a run, without the curves."""
+def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list[str]:
+    """Write what the experiment is, or see that the folder holds the same one on the same data.
+
+    Returns
+    -------
+    list of str
+        What is different now, and does not matter enough to refuse it.
+
+    Raises
+    ------
+    DataError
+        If the data was changed, or runs are of another experiment.
+    """
+    here = environment()
+    if (store.path / CONFIG).exists():
+        experiment.left(store.runs)  # refuses runs of another one
+        before = read_environment(store.path)
+        if before.get("data", {}).get("fingerprint") != experiment.dataset.fingerprint:
+            raise DataError(f"the data of {store.path} was changed since: begin another experiment with --output")
+        return [
+            f"{name} is {here['versions'][name]} now, the first runs were made with {was}"
+            for name, was in before.get("versions", {}).items()
+            if here["versions"].get(name) != was
+        ]
+    data = experiment.dataset
+    here |= {
+        "notes": [*experiment.rules, *experiment.notes],  # for a report that is made without the data
+        "execution": {"backend": backend, "processes": jobs, "threads_per_run": 1},
+        "data": {
+            "name": data.name, "task": data.task, "fingerprint": data.fingerprint, "samples": data.n_samples,
+            "features": len(data.feature_names), "notes": data.notes,
+        },
+    }  # fmt: skip
+    store.write_json(ENVIRONMENT, here)
+    # the last of them: a folder that has it can be gone on with
+    store.write_text(CONFIG, to_toml(experiment.values))
+    return []
+
+
+def finish(store: Store, experiment: Experiment, runs: Sequence[Run], summary: Summary) -> list[str]:
+    """Write what came of an experiment; returns the names of its files."""
+    from normkit.experiments import report  # imports matplotlib
+
+    store.write_text("results.csv", to_csv(runs))
+    store.write_json(SUMMARY, asdict(summary))
+    files = report.write(store.path, list(runs), summary, experiment.values, read_environment(store.path))
+    return ["results.jsonl", "results.csv", SUMMARY, ENVIRONMENT, CONFIG, files[0].name, f"{files[1].parent.name}/"]
+
+
+def to_csv(runs: Sequence[Run]) -> str:
+    """Return one line a run, without curves and diagnostics; blank where a run has nothing."""
     text = io.StringIO()
-    table = csv.DictWriter(text, _COLUMNS, extrasaction="ignore", lineterminator="\n")
+    rows = []
+    for run in runs:
+        record = {name: value for name, value in asdict(run).items() if name not in ("curves", "diagnostics")}
+        config = record.pop("config")
+        rows.append({**config, "hidden": "-".join(map(str, run.config.hidden)), **record})
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     table.writeheader()
-    table.writerows(asdict(run) for run in runs)
-    write(path, text.getvalue().encode())
+    table.writerows(rows)
+    return text.getvalue()

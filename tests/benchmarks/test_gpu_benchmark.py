@@ -48,7 +48,7 @@ def test_says_what_is_missing_and_writes_nothing(tmp_path):
 
 
 def test_missing_without_torch(module, monkeypatch):
-    device = module("gpu_device")
+    device = module("normkit.bench.gpu.device")
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(device, "find_spec", lambda name: None)
     for dry_run, count in ((False, 2), (True, 1)):
@@ -100,14 +100,16 @@ def test_times_of_a_dry_run(result):
         np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
 
 
-def test_short_checks_for_the_sanitizer(script):
-    assert script("gpu_sanitized.py", "--dry-run").splitlines()[-1].endswith("checks, 0 wrong")
+def test_short_checks_for_the_sanitizer(module):
+    command = module("normkit.bench.processes").command_of("normkit.bench.gpu.sanitized", "--dry-run")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1].endswith("checks, 0 wrong"), done.stderr
 
 
 def test_every_function_of_the_package_is_checked(module):
     import normkit
 
-    checked = {subject.name.partition(",")[0] for subject in module("gpu_family").subjects()}
+    checked = {subject.name.partition(",")[0] for subject in module("normkit.bench.gpu.family").subjects()}
     assert checked == {name for name in normkit.__all__ if name.endswith(("norm", "tanh", "running"))}
 
 
@@ -155,8 +157,8 @@ def test_only(tmp_path, read):
 
 WORKER = """
 import json, os, sys, time
-sys.path.insert(0, {folder!r})
-from gpu_store import RESTART, Store
+sys.path.append({folder!r})
+from normkit.bench.gpu.store import RESTART, Store
 options = json.loads(sys.argv[1])
 store = Store.open(options["output"], {{}})
 store.save()
@@ -184,10 +186,10 @@ def options(file, seconds):
 
 
 def test_a_kernel_that_hangs_or_kills_ends_only_its_case(module, monkeypatch, tmp_path, read):
-    gpu = module("gpu")
+    gpu = module("normkit.bench.gpu.supervisor")
     worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
-    worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
-    monkeypatch.setattr(gpu, "WORKER", worker)
+    worker.write_text(WORKER.format(folder=str(FOLDER.parent)), encoding="utf-8")
+    monkeypatch.setattr(gpu, "WORKER", [sys.executable, str(worker)])
     assert gpu.supervise(options(file, 100), patience=2.0) == 1
     found = read(file)["sections"]["kernels"]["cases"]
     assert found["hangs"]["error"].startswith("stopped after 2 s") and found["works"] == {"right": True}
@@ -195,7 +197,7 @@ def test_a_kernel_that_hangs_or_kills_ends_only_its_case(module, monkeypatch, tm
 
 
 def test_a_section_that_keeps_failing_is_given_up(module, monkeypatch, tmp_path, read):
-    gpu = module("gpu")
+    gpu = module("normkit.bench.gpu.supervisor")
     worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
     code = """
 for i in range(9):
@@ -205,26 +207,26 @@ for i in range(9):
 store.put("host", "works", {{"right": True}})
 store.close()
 """
-    worker.write_text((WORKER.partition("for key")[0] + code).format(folder=str(FOLDER)), encoding="utf-8")
-    monkeypatch.setattr(gpu, "WORKER", worker)
+    worker.write_text((WORKER.partition("for key")[0] + code).format(folder=str(FOLDER.parent)), encoding="utf-8")
+    monkeypatch.setattr(gpu, "WORKER", [sys.executable, str(worker)])
     assert gpu.supervise(options(file, 100)) == 1
     parts = read(file)["sections"]
     assert list(parts["kernels"]["cases"]) == list("012345") and parts["host"]["cases"]["works"]["right"]
 
 
 def test_what_runs_when_the_time_is_over_was_not_measured(module, monkeypatch, tmp_path, read):
-    gpu = module("gpu")
+    gpu = module("normkit.bench.gpu.supervisor")
     worker, file = tmp_path / "worker.py", tmp_path / "gpu.json"
-    worker.write_text(WORKER.format(folder=str(FOLDER)), encoding="utf-8")
-    monkeypatch.setattr(gpu, "WORKER", worker)
+    worker.write_text(WORKER.format(folder=str(FOLDER.parent)), encoding="utf-8")
+    monkeypatch.setattr(gpu, "WORKER", [sys.executable, str(worker)])
     monkeypatch.setattr(gpu, "GRACE", 3.0)
-    module("gpu_store").Store.open(file, {}).save()
+    module("normkit.bench.gpu.store").Store.open(file, {}).save()
     assert gpu.supervise(options(file, 0)) == 0
     assert read(file)["sections"] == {} and not file.with_name("gpu.json.running").exists()
 
 
 def test_tables(module, result, grids):
-    table = module("gpu_table")
+    table = module("normkit.bench.gpu.table")
     with pytest.raises(table.NotAResult, match="dry run"):
         table.markdown(result)
     shown = copy.deepcopy(result)

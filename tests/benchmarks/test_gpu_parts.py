@@ -17,11 +17,11 @@ torch = pytest.importorskip("torch")
 
 @pytest.fixture
 def gpu_cases(module):
-    return module("gpu_cases")
+    return module("normkit.bench.gpu.cases")
 
 
 def test_failures_can_be_tried_again(module, tmp_path):
-    store = module("gpu_store").Store(tmp_path / "gpu.json", {"sections": {}})
+    store = module("normkit.bench.gpu.store").Store(tmp_path / "gpu.json", {"sections": {}})
     records = {
         "right": {"right": True}, "wrong": {"right": False}, "ended": {"error": "hung"},
         "own": {"peers": {"normkit": {"error": "wrong result"}}}, "peer": {"peers": {"torch": {"error": "no"}}},
@@ -51,7 +51,7 @@ def test_cases_are_those_that_are_asked_for(gpu_cases):
 
 
 def test_reference_is_that_of_the_other_benchmark(module, gpu_cases):
-    norm_cases = module("norm_cases")
+    norm_cases = module("normkit.bench.norm_cases")
     images = [gpu_cases.Case("batch_norm", (3, 8, 5, 4), 1, "float32", d) for d in gpu_cases.DIRECTIONS]
     for case in [*gpu_cases.cases(dry=True), *images]:
         inputs = [a.double() for a in gpu_cases.draw(case, "cpu")]
@@ -62,8 +62,8 @@ def test_reference_is_that_of_the_other_benchmark(module, gpu_cases):
 
 
 def test_a_wrong_result_is_not_timed(module, gpu_cases, monkeypatch):
-    kernels, peer = module("gpu_sections.kernels"), module("gpu_peers.normkit_peer")
-    run_ = types.SimpleNamespace(device=module("gpu_device").Host(), peers=["normkit"], quick=True)
+    kernels, peer = module("normkit.bench.gpu.sections.kernels"), module("normkit.bench.gpu.peers.normkit_peer")
+    run_ = types.SimpleNamespace(device=module("normkit.bench.gpu.device").Host(), peers=["normkit"], quick=True)
     case = gpu_cases.Case("layer_norm", (6, 64), -1, "float32", "backward")
     genuine = peer.ways
 
@@ -83,7 +83,7 @@ def test_a_wrong_result_is_not_timed(module, gpu_cases, monkeypatch):
     calls, peers = kernels.prepare(run_, case)
     assert calls == {} and "wrong result" in peers["normkit"]["failed"]["rough"]
     assert peers["normkit"]["failed"]["fails"] == "RuntimeError: no such kernel"
-    assert module("gpu_store").failed({"peers": peers})
+    assert module("normkit.bench.gpu.store").failed({"peers": peers})
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_wrong_result_is_not_timed(module, gpu_cases, monkeypatch):
 )
 def test_raw_launches_have_the_arguments_of_the_launch_module(module, gpu_cases, monkeypatch, function, shape):
     launch = pytest.importorskip("normkit.kernels.cuda.launch")
-    peer = module("gpu_peers.raw_peer")
+    peer = module("normkit.bench.gpu.peers.raw_peer")
     called = []
 
     def recorder(name):
@@ -109,7 +109,7 @@ def test_raw_launches_have_the_arguments_of_the_launch_module(module, gpu_cases,
              "normalize_channels_backward", "channels_workspace")  # fmt: skip
     for name in names:
         monkeypatch.setattr(launch, name, recorder(name))
-    run_ = types.SimpleNamespace(device=module("gpu_device").Host())
+    run_ = types.SimpleNamespace(device=module("normkit.bench.gpu.device").Host())
     axis = 1 if len(shape) == 4 else -1
     case = gpu_cases.Case(function, shape, axis, "bfloat16", "backward")
     inputs = dict(zip(("x", "dy", "gamma", "beta"), gpu_cases.draw(case, "cpu")))
@@ -146,13 +146,13 @@ def on_the_host(module, monkeypatch):
     monkeypatch.setattr(arrays.TorchArray, "current", stand_in.state.device)
     monkeypatch.setattr(arrays.TorchArray, "stream", lambda device: stand_in.STREAM)
     stand_in.state.launches = []
-    device = module("gpu_device").Host()
+    device = module("normkit.bench.gpu.device").Host()
     monkeypatch.setattr(device, "stream", lambda: stand_in.STREAM)
     return types.SimpleNamespace(device=device, dry=True, quick=False, state=stand_in.state)
 
 
 def test_checks_by_the_way_to_the_device(module, on_the_host):
-    correctness = module("gpu_sections.correctness")
+    correctness = module("normkit.bench.gpu.sections.correctness")
     for given in correctness.checks(on_the_host):
         on_the_host.state.launches.clear()
         record = correctness.check(on_the_host, *given)
@@ -171,8 +171,9 @@ def test_peers_by_the_way_to_the_device(module, gpu_cases, on_the_host, name):
         inputs = gpu_cases.draw(case, "cpu")
         expected = gpu_cases.reference(case, *inputs)
         with on_the_host.state.device(-1):
-            for call in module(f"gpu_peers.{name}").ways(on_the_host, case, *inputs).values():
-                assert module("norm_cases").verdict(case, gpu_cases.errors_of(expected, call())) == "right", case
+            for call in module(f"normkit.bench.gpu.peers.{name}").ways(on_the_host, case, *inputs).values():
+                errors = gpu_cases.errors_of(expected, call())
+                assert module("normkit.bench.norm_cases").verdict(case, errors) == "right", case
 
 
 def test_raw_launches_keep_what_they_point_to(module, gpu_cases, on_the_host):
@@ -180,14 +181,14 @@ def test_raw_launches_keep_what_they_point_to(module, gpu_cases, on_the_host):
         inputs = gpu_cases.draw(case, "cpu")
         alive = [weakref.ref(a) for a in inputs]
         with on_the_host.state.device(-1):
-            calls = module("gpu_peers.raw_peer").ways(on_the_host, case, *inputs)
+            calls = module("normkit.bench.gpu.peers.raw_peer").ways(on_the_host, case, *inputs)
         del inputs
         gc.collect()
         assert calls and all(a() is not None for a in alive)
 
 
 class FakeTorch:
-    """What `gpu_device.Cuda` asks of torch, with a log in the place of a device."""
+    """What `Cuda` asks of torch, with a log in the place of a device."""
 
     uint8, version = torch.uint8, types.SimpleNamespace(cuda="13.0")
 
@@ -229,7 +230,7 @@ class FakeTorch:
 def test_the_device_is_busy_while_calls_are_queued(module, monkeypatch):
     fake = FakeTorch()
     monkeypatch.setitem(sys.modules, "torch", fake)
-    device = module("gpu_device").Cuda()
+    device = module("normkit.bench.gpu.device").Cuda()
     assert fake.flushed >= 2 * (50 << 20) and device.stream() == 7
     assert device.describe()["capability"] == "9.0" and device.describe()["l2_mib"] == 50.0
     for cold, before in ((True, ["flush"]), (False, [])):
@@ -249,9 +250,9 @@ def test_the_device_is_busy_while_calls_are_queued(module, monkeypatch):
 def test_kernels_are_noted_instead_of_launched(module, gpu_cases, monkeypatch):
     driver = module("normkit.kernels.cuda.driver")
     library = module("normkit.kernels.cuda.library")
-    compiling, peer = module("gpu_compile"), module("gpu_peers.raw_peer")
+    compiling, peer = module("normkit.bench.gpu.compile"), module("normkit.bench.gpu.peers.raw_peer")
     monkeypatch.setattr(driver, "current_device", lambda: driver.Device(0, (9, 0), 132))
-    run_ = types.SimpleNamespace(device=module("gpu_device").Host())
+    run_ = types.SimpleNamespace(device=module("normkit.bench.gpu.device").Host())
     case, launch = gpu_cases.Case("layer_norm", (6, 64), -1, "float32", "forward"), library.enqueue
 
     def call():
@@ -267,7 +268,7 @@ def test_kernels_are_noted_instead_of_launched(module, gpu_cases, monkeypatch):
 
 
 def test_ratios_pair_the_rounds(module):
-    table = module("gpu_table")
+    table = module("normkit.bench.gpu.table")
 
     def times(*rounds):
         return {"cold": {"p50": sorted(rounds)[1], "rounds": list(rounds)}}
@@ -285,7 +286,7 @@ def test_ratios_pair_the_rounds(module):
 
 
 def test_tables_of_no_results(module):
-    table = module("gpu_table")
+    table = module("normkit.bench.gpu.table")
     empty = {
         "kind": "gpu", "dry_run": False, "quick": False, "device": {"name": "a device"}, "versions": {}, "labels": {},
         "absent": {"compute-sanitizer": "not on PATH"},

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def cases(module):
-    return module("norm_cases")
+    return module("normkit.bench.norm_cases")
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="workers are stopped by a signal")

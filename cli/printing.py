@@ -1,0 +1,69 @@
+"""The result of an experiment on standard output."""
+
+from pathlib import Path
+
+import click
+
+from . import tables
+
+# of a file or a pipe: on a terminal sentences are wrapped between words, there each is a line
+_WIDE = 1_000_000
+
+
+def show(experiment, summary, form, benefits):
+    """Print a summary as a table with its verdicts, as Markdown, CSV or JSON."""
+    if form == "json":
+        click.echo(tables.as_json(summary, experiment.values), nl=False)
+    elif form == "csv":
+        click.echo(tables.as_csv(summary), nl=False)
+    else:
+        _show_text(experiment, summary, form, benefits)
+
+
+def _show_text(experiment, summary, form, benefits):
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _WIDE
+    heads = tables.headings(summary.metric, tables.factors([cell.config for cell in summary.cells]))
+    rows = tables.cells_as_text(summary)
+    sentences = [verdict.sentence for verdict in summary.verdicts] + [summary.overall] * bool(summary.overall)
+    if any(cell.tied for cell in summary.cells):
+        sentences.append("= marks choices between which this many runs show no difference.")
+    if benefits:
+        sentences += [benefit.sentence for benefit in summary.benefits]
+    if form == "markdown":
+        lines = [_first_line(experiment), "", tables.markdown(heads, rows), *(f"- {text}" for text in sentences)]
+        click.echo("\n".join(lines))
+        return
+    for item in (_first_line(experiment), tables.rich_table(heads, rows), *sentences):
+        console.print(item)
+    if preset := experiment.preset:
+        _show_published(console, preset, experiment, summary)
+
+
+def _first_line(experiment):
+    values = experiment.values
+    budget, rate = experiment.rules
+    solver = values["solver"] if values["solver"] == "adam" else f"sgd with momentum {values['momentum']:g}"
+    parts = [budget, f"seeds {values['seeds']}"]
+    if values.get("cv"):
+        parts.append(f"folds {values['cv']}")
+    decay = [f"weight decay {values['weight_decay']:g}"] * (values["weight_decay"] > 0)
+    return f"{Path(experiment.dataset.name).name}: {', '.join([*parts, rate, solver, *decay])}"
+
+
+def _show_published(console, preset, experiment, summary):
+    """Print what a paper found beside what was found here."""
+    for text in (f"Published: {preset.source}: {preset.found}.", f"There: {preset.setting}."):
+        console.print(text)
+    if not preset.figures or summary.metric != "accuracy":
+        return
+    heads = [
+        ("batch", True),
+        ("norm", False),
+        (f"published {preset.measures}", True),
+        (f"here {preset.measures}", True),
+    ]
+    console.print(tables.rich_table(heads, tables.beside(preset.figures, summary)))

@@ -1,0 +1,117 @@
+"""The result of an experiment as a table: on a terminal, in Markdown, as CSV or JSON."""
+
+import csv
+import io
+import json
+from dataclasses import asdict
+
+METRICS = {"accuracy": "test accuracy", "r2": "test R²"}
+_FACTORS = {
+    "hidden": "hidden", "activation": "activation", "kernel_initializer": "initializer", "dropout": "dropout",
+}  # fmt: skip
+
+
+def factors(conditions):
+    """Return the names of what differs between conditions beside batch size and norm, with their headings."""
+    found = {name: head for name, head in _FACTORS.items() if len({getattr(c, name) for c in conditions}) > 1}
+    rates = {}
+    for condition in conditions:
+        rates.setdefault(condition.batch_size, set()).add(condition.learning_rate)
+    if any(len(values) > 1 for values in rates.values()):  # more than what follows from the batch size
+        found["learning_rate"] = "learning rate"
+    return found
+
+
+def factor_text(condition, name):
+    """Return what a condition has of a factor."""
+    value = getattr(condition, name)
+    if isinstance(value, tuple):
+        return "-".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def headings(metric, varying):
+    """Return the columns: name, and whether they hold numbers."""
+    return [
+        ("batch", True), *((head, False) for head in varying.values()), ("norm", False),
+        (METRICS.get(metric, metric), True), ("validation loss", True), ("best", True), ("ms/epoch", True),
+    ]  # fmt: skip
+
+
+def cells_as_text(summary):
+    """Return the cells of a summary as rows of text, in the order of `headings`."""
+    varying = factors([cell.config for cell in summary.cells])
+    return [
+        [
+            str(cell.config.batch_size), *(factor_text(cell.config, name) for name in varying), cell.choice,
+            score_text(cell), "-" if cell.validation_loss is None else f"{cell.validation_loss:.4f}",
+            _best(cell), "-" if cell.seconds_per_epoch is None else f"{cell.seconds_per_epoch * 1e3:.1f}",
+        ]
+        for cell in summary.cells
+    ]  # fmt: skip
+
+
+def score_text(cell):
+    """Return score and interval, and how many runs are not in them."""
+    parts = []
+    if cell.test_score is not None:
+        parts.append(f"{cell.test_score:.4f}")
+        if cell.high is not None and cell.low is not None:
+            parts[0] += f" ± {(cell.high - cell.low) / 2:.4f}"
+    parts += [
+        f"{name} {count}/{cell.runs}" for name, count in (("div", cell.diverged), ("failed", cell.failed)) if count
+    ]
+    return "  ".join(parts) or "-"
+
+
+def _best(cell):
+    chance = "-" if cell.probability_best is None else f"{cell.probability_best:.2f}"
+    return chance + (" =" if cell.tied else "  ")
+
+
+def rich_table(heads, rows):
+    """Return a table for a terminal; a line is drawn where the batch size changes."""
+    from rich.table import Table
+
+    table = Table()
+    for head, number in heads:
+        table.add_column(head, justify="right" if number else "left", no_wrap=number)
+    before = None
+    for row in rows:
+        if before not in (None, row[0]):
+            table.add_section()
+        before = row[0]
+        table.add_row(*row)
+    return table
+
+
+def markdown(heads, rows):
+    """Return a table in Markdown."""
+    lines = [[head for head, _ in heads], ["---:" if number else "---" for _, number in heads], *rows]
+    return "".join(f"| {' | '.join(cell.strip().replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def as_csv(summary):
+    """Return the cells as CSV, one line each."""
+    text = io.StringIO()
+    rows = [{**record.pop("config"), **record} for record in map(asdict, summary.cells)]
+    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    table.writeheader()
+    table.writerows({**row, "hidden": "-".join(map(str, row["hidden"]))} for row in rows)
+    return text.getvalue()
+
+
+def as_json(summary, values):
+    """Return the experiment and its summary as one JSON object."""
+    return json.dumps({"experiment": values, **asdict(summary)}, indent=1, allow_nan=False) + "\n"
+
+
+def beside(figures, summary):
+    """Return rows of published figures, in per cent of error, and what was found here at the same batch size."""
+    scores = {(cell.config.batch_size, cell.choice): cell.test_score for cell in reversed(summary.cells)}
+    rows = []
+    for figure in figures:
+        score = scores.get((figure.batch_size, figure.choice))
+        here = "-" if score is None else f"{100 * (1 - score):.1f}"
+        rows.append([str(figure.batch_size), figure.choice, f"{figure.value:.1f}", here])
+    return rows

@@ -1,0 +1,45 @@
+"""One model trained and kept, where `perform` keeps the record alone."""
+
+from collections.abc import Callable
+from dataclasses import fields
+
+import numpy as np
+
+from normkit.experiments.data import Split
+from normkit.experiments.perform import new_model, new_run
+from normkit.experiments.records import Condition, Run
+from normkit.experiments.training import Epoch, Measure, fit
+
+
+def train(
+    data: Split, condition: Condition, seed: int, on_epoch: Callable[[int, Epoch], None] | None = None
+) -> tuple[object, Run]:
+    """Train the model that `perform` trains for this condition and seed, on all cores.
+
+    Returns
+    -------
+    model : MLPClassifier or MLPRegressor
+    run : Run
+        Its status is "diverged" where training or the test set ended in no finite numbers.
+    """
+    run = new_run(data, condition, seed)
+    model = new_model(condition, data, seed).set_params(n_threads=None)
+
+    def show(model, number, epoch):
+        if on_epoch is not None:
+            on_epoch(number, epoch)
+
+    ended, epochs = fit(model, data, condition.epochs, show)
+    run.curves = {f.name: [getattr(epoch, f.name) for epoch in epochs] for f in fields(Epoch)}
+    run.seconds = float(sum(run.curves["seconds"]))
+    test = Measure(data.X_test, data.y_test, data.classes)(model) if ended else (np.inf, np.nan)
+    # as plain values: the model of a file goes on from the seed, and needs no first weights any more
+    model.set_params(random_state=seed, coefs_init=None, intercepts_init=None)
+    if not np.isfinite(test).all():
+        run.status, run.error = "diverged", f"diverged in epoch {len(epochs) + (not ended)}"
+        return model, run
+    run.test_loss, run.test_score = test
+    last = epochs[-1]
+    run.train_loss, run.train_score = last.loss, last.score
+    run.validation_loss, run.validation_score = last.val_loss, last.val_score
+    return model, run

@@ -1,0 +1,129 @@
+"""One run: a condition, a seed and a fold become a trained model and its record."""
+
+import inspect
+import traceback
+from dataclasses import asdict, fields
+from typing import Any
+
+import numpy as np
+
+from normkit.engine.norms import NORMS
+from normkit.estimators import MLPClassifier, MLPRegressor
+from normkit.experiments.data import Split
+from normkit.experiments.grid import steps_per_epoch
+from normkit.experiments.records import Condition, Run, run_id
+from normkit.experiments.seeds import Draws, initial_values
+from normkit.experiments.training import Epoch, Measure, fit
+
+METRICS = {"classification": "accuracy", "regression": "r2"}
+# names of the estimators that differ from those of a condition
+_NAMES = {"hidden": "hidden_layer_sizes", "learning_rate": "learning_rate_init"}
+
+
+def new_model(condition: Condition, data: Split, seed: int, fold: int = 0) -> MLPClassifier | MLPRegressor:
+    """Return the estimator of a run, with its first weights; one thread trains it."""
+    estimator = MLPRegressor if data.task == "regression" else MLPClassifier
+    known = inspect.signature(estimator.__init__).parameters
+    values = {_NAMES.get(name, name): value for name, value in asdict(condition).items()}
+    parameters = {name: value for name, value in values.items() if name in known}
+    if condition.norm_noise and "norm_noise" not in known:
+        raise ValueError(f"norm_noise must be 0, got {condition.norm_noise}: the estimators have no such parameter")
+    normalization = None if condition.normalization == "none" else condition.normalization
+    rows, features = data.X_train.shape
+    size = min(condition.batch_size, rows)
+    outputs = 1 if data.classes is None or len(data.classes) == 2 else len(data.classes)
+    coefs, intercepts = initial_values(
+        [features, *condition.hidden, outputs], condition.activation, condition.kernel_initializer, normalization,
+        condition.norm_position, seed, fold,
+    )  # fmt: skip
+    return estimator(
+        **{
+            **parameters, "normalization": normalization, "batch_size": size, "random_state": Draws(seed, fold),
+            "coefs_init": coefs, "intercepts_init": intercepts, "n_threads": 1,
+            # scikit-learn divides its penalty by the rows of a batch; a decay that depends on the batch size would
+            # be compared along with it
+            "alpha": condition.weight_decay * size, "nesterovs_momentum": False,
+        }
+    )  # fmt: skip
+
+
+def new_run(data: Split, condition: Condition, seed: int, fold: int = 0) -> Run:
+    """Return the record of a run before its training."""
+    name = run_id(condition, seed, fold)
+    return Run(name, condition, seed, fold, "ok", METRICS[data.task], len(data.y_test))
+
+
+def perform(data: Split, condition: Condition, seed: int, fold: int = 0, diagnose: bool = False) -> Run:
+    """Train once, and measure the test set.
+
+    Parameters
+    ----------
+    data : Split
+    condition : Condition
+    seed, fold : int
+        Keys of all random numbers of the run.
+    diagnose : bool
+        Whether to record `diagnostics` after each epoch.
+
+    Returns
+    -------
+    Run
+        With status "diverged" or "failed" where it did not end well; an error of one run is no error of the others.
+    """
+    run = new_run(data, condition, seed, fold)
+    try:
+        run.trivial_score = _trivial_score(data)
+        _train(run, data, diagnose)
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        run.status = "failed"
+        run.error = f"{type(error).__name__}: {' '.join(str(error).split())} ({where.name}, line {where.lineno})"
+    return run
+
+
+def _train(run, data, diagnose):
+    condition = run.config
+    model = new_model(condition, data, run.seed, run.fold)
+    diagnostics: list[dict[str, Any]] = []
+
+    def record(model, number, epoch):
+        from normkit.experiments.diagnostics import diagnose
+
+        diagnostics.extend({"epoch": number, **layer} for layer in diagnose(model, data.X_train, data.y_train))
+
+    ended, epochs = fit(model, data, condition.epochs, record if diagnose else None)
+    _keep_curves(run, epochs)
+    steps = steps_per_epoch(len(data.y_train), model.batch_size, _over_batch(model))
+    run.updates = steps * len(epochs)
+    if diagnose:
+        run.diagnostics = diagnostics
+    test = (float("inf"), float("nan"))
+    if ended:
+        test = Measure(data.X_test, data.y_test, data.classes)(model)
+    if not np.isfinite(test).all():
+        run.status, run.error = "diverged", f"diverged in epoch {len(epochs) + (not ended)}"
+        return
+    run.test_loss, run.test_score = test
+    last = epochs[-1]
+    run.train_loss, run.train_score = last.loss, last.score
+    run.validation_loss, run.validation_score = last.val_loss, last.val_score
+
+
+def _over_batch(model):
+    norm = model.normalization or ("batch" if model.normalize_input else None)
+    return NORMS[norm].moving
+
+
+def _keep_curves(run: Run, epochs: list[Epoch]) -> None:
+    for name in (f.name for f in fields(Epoch)):
+        run.curves[name] = [getattr(epoch, name) for epoch in epochs]
+    run.seconds = float(sum(run.curves["seconds"]))
+
+
+def _trivial_score(data: Split) -> float:
+    if data.task == "regression":
+        error = np.mean((data.y_test - np.mean(data.y_train)) ** 2)
+        spread = np.var(data.y_test)
+        return float(1 - error / spread) if spread else float(error == 0)
+    labels, counts = np.unique(data.y_train, return_counts=True)
+    return float(np.mean(data.y_test == labels[counts.argmax()]))

@@ -1,0 +1,77 @@
+"""normkit doctor: all is told, problems are an exit code."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from normkit import __version__, doctor
+
+
+def run(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, "-m", "normkit", "doctor", *arguments], capture_output=True, text=True, timeout=300,
+        env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done
+
+
+def test_a_machine_on_which_normkit_works():
+    done = run()
+    assert done.returncode == 0, done.stdout
+    lines = dict(re.fullmatch(r"(\w+) +(.{16}) .*", line).groups()[::-1] for line in done.stdout.splitlines())
+    assert {name.strip() for name in lines} == set(doctor._LOOKS)
+    assert set(lines.values()) <= {"ok", "missing"}
+    assert f"normkit {__version__}" in done.stdout
+
+
+def test_json():
+    done = run("--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and set(found) == set(doctor._LOOKS)
+    assert found["results"] == {"status": "ok", "text": "the compiled norms give the formula's numbers"}
+    assert json.loads(run("--format", "json").stdout).keys() == found.keys()
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a folder that nobody can write to")
+def test_a_cache_that_cannot_be_written():
+    done = run("--json", NUMBA_CACHE_DIR="/proc/cache")
+    found = json.loads(done.stdout)
+    assert done.returncode == 1
+    assert found["compiled code"]["status"] == "problem"
+    assert "NUMBA_CACHE_DIR=/proc/cache cannot be written to" in found["compiled code"]["text"]
+
+
+def test_threads_are_told(tmp_path):
+    found = json.loads(run("--json", NUMBA_NUM_THREADS="1").stdout)
+    assert "at most: 1 (NUMBA_NUM_THREADS is 1)" in found["cores"]["text"]
+
+
+def test_what_raises_is_a_problem(monkeypatch):
+    def broken():
+        raise OSError("two\nlines")
+
+    monkeypatch.setattr(doctor, "_LOOKS", {"one": broken, "other": lambda: ("ok", "fine")})
+    assert list(doctor.examine()) == [
+        doctor.Finding("one", "problem", "OSError: two lines"), doctor.Finding("other", "ok", "fine"),
+    ]  # fmt: skip
+
+
+def test_wrong_numbers_are_a_problem(monkeypatch):
+    import normkit
+
+    monkeypatch.setattr(normkit, "layer_norm", lambda x: x)
+    monkeypatch.setattr(doctor, "_LOOKS", {"results": doctor._results})
+    (found,) = doctor.examine()
+    assert found.status == "problem"
+
+
+def test_a_package_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(doctor, "_NEEDED", ("numpy", "no-such-package"))
+    assert doctor._versions()[0] == "problem"
+    monkeypatch.setattr(doctor, "_EXTRAS", {"no-such-package": "onnx"})
+    assert doctor._extras() == ("missing", "not installed: no-such-package (pip install 'normkit[onnx]')")

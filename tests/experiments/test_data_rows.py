@@ -1,0 +1,70 @@
+"""Rows for a model that was trained before: the columns it knows, prepared as its training rows were."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from normkit.experiments.data import load, load_rows, split
+from normkit.experiments.errors import DataError
+
+
+def table(rows=60, seed=0):
+    random = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "width": random.normal(size=rows), "colour": random.choice(["red", "blue"], rows),
+        "owner": np.arange(rows) // 5,
+        "kind": np.array(["no", "yes"])[np.arange(rows) % 2], "price": random.normal(100, 9, rows),
+        "stars": np.arange(rows) % 3,
+    })  # fmt: skip
+
+
+@pytest.fixture
+def csv(tmp_path):
+    table().to_csv(tmp_path / "table.csv", index=False)
+    return str(tmp_path / "table.csv")
+
+
+def test_rows_for_a_saved_model(tmp_path, csv):
+    parts = split(load(csv, "kind", drop=["owner", "stars"]), 0)
+    new = table(9, seed=5)
+    new.loc[0, "colour"] = "violet"
+    shuffled = new[["stars", "colour", "kind", "price", "width"]]  # other columns, another order
+    shuffled.to_csv(tmp_path / "new.csv", index=False)
+    X, y = load_rows(str(tmp_path / "new.csv"), parts.preprocessor, parts.classes, "kind")
+    state = parts.preprocessor.to_state()
+    np.testing.assert_allclose(
+        X[:, :2], (new[["width", "price"]].to_numpy() - state["mean"]) / state["scale"], rtol=1e-5, atol=1e-6
+    )
+    assert X[0, 2:].tolist() == [0, 0] and X[1:, 2:].sum() == 8
+    assert y.tolist() == new["kind"].tolist() and y.dtype.kind == parts.classes.dtype.kind
+    shuffled.drop(columns="kind").to_csv(tmp_path / "new.csv", index=False)
+    again, nothing = load_rows(str(tmp_path / "new.csv"), parts.preprocessor, parts.classes, "kind")
+    assert nothing is None
+    np.testing.assert_array_equal(again, X)
+    shuffled.drop(columns="price").to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(DataError, match="no column 'price' which the model was trained with"):
+        load_rows(str(tmp_path / "new.csv"), parts.preprocessor)
+
+
+def test_rows_of_text_stay_text_and_labels_of_the_classes_kind(tmp_path):
+    codes = pd.DataFrame({"code": ["01", "02", "x", "y"] * 6, "kind": ["1", "2", "x", "y"] * 6})
+    codes.to_csv(tmp_path / "t.csv", index=False)
+    parts = split(load(str(tmp_path / "t.csv"), "kind"), 0)
+    codes.iloc[:2].to_csv(tmp_path / "new.csv", index=False)  # nothing but numbers
+    X, y = load_rows(str(tmp_path / "new.csv"), parts.preprocessor, parts.classes, "kind")
+    assert X.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]] and y.tolist() == ["1", "2"]
+
+
+def test_rows_of_a_regression_have_the_units_of_the_file(tmp_path, csv):
+    parts = split(load(csv, "price"), 0)
+    _, y = load_rows(csv, parts.preprocessor, None, "price")
+    np.testing.assert_array_equal(y, table()["price"])
+
+
+def test_rows_with_a_gap(tmp_path, csv):
+    parts = split(load(csv, "price"), 0)
+    made = table()
+    made.loc[4, "width"] = np.nan
+    made.to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(DataError, match="row 5, column 'width': the value is missing"):
+        load_rows(str(tmp_path / "new.csv"), parts.preprocessor)
