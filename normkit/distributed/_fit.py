@@ -1,7 +1,6 @@
 """`fit`: what a user calls."""
 
 import contextlib
-import os
 import warnings
 
 from sklearn.exceptions import ConvergenceWarning
@@ -10,29 +9,6 @@ from normkit.distributed._ranks import Ranks
 
 # what may differ from rank to rank
 _OWN = {"random_state", "verbose", "n_threads", "epoch_callback"}
-# what mpirun, mpiexec and srun tell the processes that they start
-_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
-
-
-def world():
-    """Return ``mpi4py.MPI.COMM_WORLD`` if this process is one of several that an MPI launcher started, else None.
-
-    Raises
-    ------
-    ImportError
-        If it is, and mpi4py is not installed.
-    """
-    sizes = [int(value) for value in map(os.environ.get, _SIZES) if value and value.isdigit()]
-    if max(sizes, default=1) < 2:
-        return None
-    try:
-        from mpi4py import MPI
-    except ImportError as error:
-        raise ImportError(
-            f"an MPI launcher started {max(sizes)} processes, and to train together they need mpi4py: "
-            f"pip install 'normkit[mpi]' ({error})"
-        ) from None
-    return MPI.COMM_WORLD
 
 
 def fit(model, X, y, sample_weight=None, *, validation_data=None, comm=None, synchronize=True):

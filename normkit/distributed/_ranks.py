@@ -13,14 +13,11 @@ import traceback
 
 import numpy as np
 
+from normkit.distributed._launch import RankError
 from normkit.estimators._processes import OneProcess
 from normkit.threads import available
 
 _WELL, _INTERRUPTED, _FAILED = range(3)
-
-
-class RankError(RuntimeError):
-    """Another rank failed; the message is its error's."""
 
 
 class Ranks(OneProcess):

@@ -48,7 +48,7 @@ def told(result):
         # what the ranks cannot do together
         ("model.set_params(solver='lbfgs')", *2 * ["ValueError: several ranks cannot train with solver='lbfgs'"]),
         ("model.set_params(early_stopping=True)", *2 * ["ValueError: several ranks cannot train with early_stopping"]),
-        ("model.set_params(class_weight='balanced')", *2 * ["ValueError: several ranks cannot train with class_weight"]),
+        ("model.set_params(class_weight='balanced')", *2 * ["ValueError: several ranks cannot train with class"]),
         ("options['synchronize'] = False; model.set_params(normalization='renorm')",
          *2 * ["ValueError: several ranks cannot train with normalization='renorm'"]),
         ("options['synchronize'] = False; X, y = (X[:3], y[:3]) if rank else (X, y)", None,
@@ -113,7 +113,9 @@ print("fitted")
     assert result.code != 0 and "FileNotFoundError: shard 1" in result.err and "fitted" not in result.out
 
 
-INTERRUPTED = HEAD + """
+INTERRUPTED = (
+    HEAD
+    + """
 def callback(model):
     if model.n_iter_ == 1:
         Path(f"pid-{rank}.tmp").write_text(str(os.getpid()))
@@ -130,6 +132,7 @@ assert __import__("signal").getsignal(2) is before
 print(f"<rank {rank}: {model.n_iter_} {any('interrupted' in str(w.message) for w in said)} "
       f"{model.coefs_[0].sum().hex()}>", flush=True)
 """
+)
 
 
 @pytest.mark.parametrize("hurt", [0, 1])
