@@ -76,7 +76,9 @@ def _ranks():
     from normkit import distributed
 
     try:
-        yield distributed.world()
+        comm = distributed.world()
+        with distributed.leaving_none_behind(comm):
+            yield comm
     except (distributed.RankError, ImportError) as error:
         raise click.ClickException(str(error)) from None
 

@@ -3,12 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from normkit.distributed._launch import RankError, agreed, world
+from normkit.distributed._launch import RankError, agreed, leaving_none_behind, world
 
 if TYPE_CHECKING:
     from normkit.distributed._fit import fit
 
-__all__ = ["RankError", "agreed", "fit", "world"]
+__all__ = ["RankError", "agreed", "fit", "leaving_none_behind", "world"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,9 @@
 """Whether there are other ranks, and what they agree on before they train."""
 
+import contextlib
 import os
+import time
+import traceback
 
 # what mpirun, mpiexec and srun tell the processes that they start
 _SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
@@ -67,3 +70,29 @@ def agreed(comm, function):
         if message is not None:
             raise RankError(f"rank {rank} failed: {message}")
     return value
+
+
+@contextlib.contextmanager
+def leaving_none_behind(comm, seconds=10.0):
+    """Abort all ranks if this one fails within the context, and the others do not come to its end.
+
+    Parameters
+    ----------
+    comm : mpi4py.MPI.Comm or None
+        None: there is no other rank.
+    seconds : float
+        How long to wait for the others, which may have failed in the same way.
+    """
+    try:
+        yield
+    except BaseException:
+        if comm is not None:
+            others, end = comm.Ibarrier(), time.monotonic() + seconds
+            while not others.Test():
+                if time.monotonic() > end:
+                    traceback.print_exc()
+                    comm.Abort(1)
+                time.sleep(0.02)
+        raise
+    if comm is not None:
+        comm.Ibarrier().Wait()

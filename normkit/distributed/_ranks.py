@@ -121,7 +121,7 @@ class Ranks(OneProcess):
         self._agree()
         for rank, others in enumerate(self.comm.allgather(values)):
             for name, value in others.items():
-                if value != values[name] and rank < self.rank or value != values[name] and self.rank == 0:
+                if value != values[name]:
                     raise ValueError(
                         f"{name} must be the same on all ranks, got {value} on rank {rank} and {values[name]} on "
                         f"rank {self.rank}"

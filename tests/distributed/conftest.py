@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -88,14 +89,13 @@ def start(tmp_path):
 
 
 @pytest.fixture
-def wait_for():
-    """Return when a file is there."""
+def wait_until():
+    """Return when a condition holds; fail if it does not within some time."""
 
-    def wait_for(path, job, timeout=120):
-        end = time.monotonic() + timeout
-        while not path.exists():
-            assert job.process.poll() is None and time.monotonic() < end, f"{path} did not come"
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                job.process.wait(0.05)
+    def wait_until(condition, what, timeout=120):
+        end, pause = time.monotonic() + timeout, threading.Event()
+        while not condition():
+            assert time.monotonic() < end, what
+            pause.wait(0.05)
 
-    return wait_for
+    return wait_until

@@ -42,17 +42,30 @@ def test_wrong_data_is_refused_by_all(start, table):
     assert "Traceback" not in result.err
 
 
-def test_a_file_that_one_rank_lacks(start, table, tmp_path):
-    (tmp_path / "program.py").write_text(
-        "import os, sys\n"
-        "from mpi4py import MPI\n"
-        "sys.argv[5 - 1] = 'missing.csv' if MPI.COMM_WORLD.rank else sys.argv[4]\n"
-        "from normkit_cli.main import main\n"
-        "main()\n"
-    )
-    result = start([str(tmp_path / "program.py"), "train", "--epochs", "1", *TRAIN[3:7]]).end(120)
-    assert result.code in (1, 2) and "Traceback" not in result.err
-    assert "rank 1 failed: DataError" in result.err
+PROGRAM = """
+import sys
+from mpi4py import MPI
+rank = MPI.COMM_WORLD.rank
+sys.argv[1:] = {arguments!r}
+{broken}
+from normkit_cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "broken, code, message",
+    [
+        ("sys.argv[3] = 'missing.csv' if rank else sys.argv[3]", 2, "rank 1 failed: DataError"),
+        # between reading the data and training, where the other rank does not listen
+        ("import normkit.experiments.one_model as m\nif rank: m.new_model = lambda *a: 1 / 0", 1, "ZeroDivisionError"),
+    ],
+)
+def test_what_one_rank_alone_cannot_do_ends_both(broken, code, message, start, table, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(arguments=TRAIN[2:], broken=broken))
+    result = start(["-m", "mpi4py", str(program)]).end(120)
+    assert result.code == code and message in result.err, result
 
 
 def test_launcher_without_mpi4py_and_of_another_mpi(table, tmp_path):
