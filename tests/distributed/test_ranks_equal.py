@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-import cases
 import numpy as np
 import pytest
+import rank_cases as cases
+from jobs import Job
 
 from normkit.engine.network import batch_edges
 from normkit.engine.trainer import Trainer
@@ -19,8 +20,6 @@ TOLERANCES = {
 @pytest.fixture(scope="module")
 def results(mpi, tmp_path_factory):
     """What the ranks found, by case and rank."""
-    from conftest import Job
-
     folder = tmp_path_factory.mktemp("found")
     job = Job(["-m", "mpi4py", cases.__file__, str(folder)], Path(cases.__file__).parent, 2)
     result = job.end(timeout=600)
