@@ -1,5 +1,6 @@
 """``normkit train``: one model, its progress per epoch, its curves, and the file it is kept in."""
 
+import contextlib
 from pathlib import Path
 
 import click
@@ -61,29 +62,65 @@ def train(norm, normalize_input, batch_size, epochs, seed, save, plot, confusion
 
     The data is split as `normkit compare` splits it: 60 % of the rows train, 20 % validate, 20 % test, or the
     dataset's own test set. Of Fashion-MNIST 55,000 images train and the first 5,000 validate.
+
+    Under an MPI launcher, as in `mpirun -n 2 normkit train ...`, all ranks train one model together, each on its part
+    of the training rows (needs mpi4py). The batch size is that of all ranks.
     """
-    from normkit.experiments import data, results
+    with _ranks() as comm:
+        _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, confusion, output, options)
+
+
+@contextlib.contextmanager
+def _ranks():
+    """Give the communicator where an MPI launcher started this command, else None."""
+    from normkit import distributed
+
+    try:
+        comm = distributed.world()
+        with distributed.leaving_none_behind(comm):
+            yield comm
+    except (distributed.RankError, ImportError) as error:
+        raise click.ClickException(str(error)) from None
+
+
+def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, confusion, output, options):
+    from normkit import distributed
     from normkit.experiments.records import Condition
 
     given = {name: options.pop(name) for name in _DATA if name in options}
     target = given["target"]
-    dataset = data.load(given.pop("dataset"), given.pop("target"), given.pop("data_dir"), **given)
-    sets = data.split(dataset, seed)
-    _check(sets, norm, normalize_input, batch_size, options)
+    speaks = comm is None or comm.rank == 0
     if output:
-        folder = results.prepare(output)
+        folder = Path(output)
         save, plot = save or folder / "model.safetensors", plot or folder / "curves.png"
         confusion, record = confusion or folder / "confusion.png", folder / "run.json"
     else:
         record = None
-    for place in filter(None, (save, plot, confusion)):
-        results.prepare(Path(place).parent)
+
+    def load():
+        from normkit.experiments import data, results
+
+        names = [given.pop(name) for name in ("dataset", "target", "data_dir")]
+        dataset = data.load(*names, **given)
+        sets = data.split(dataset, seed)
+        _check(sets, norm, normalize_input, batch_size, options)
+        if speaks:
+            if output:
+                results.prepare(output)
+            for place in filter(None, (save, plot, confusion)):
+                results.prepare(Path(place).parent)
+        return dataset, sets
+
+    dataset, sets = distributed.agreed(comm, load)
     condition = Condition(
         normalization=norm, normalize_input=normalize_input, batch_size=min(batch_size, len(sets.X_train)),
         epochs=epochs, **options,
     )  # fmt: skip
-    _tell(dataset, sets, batch_size)
-    model, run = _trained(sets, condition, seed)
+    if speaks:
+        _tell(dataset, sets, batch_size)
+    model, run = _trained(sets, condition, seed, comm)
+    if not speaks:
+        return
     print_layers(model)
     metric = run.metric
     click.echo(f"Test loss {run.test_loss:.4f}  {metric} {run.test_score:.4f}")
@@ -122,7 +159,7 @@ def _tell(dataset, sets, batch_size):
         click.echo(f"Note: --batch-size {batch_size} is cut to the {samples:,} training samples.", err=True)
 
 
-def _trained(sets, condition, seed):
+def _trained(sets, condition, seed, comm):
     from rich.console import Console
 
     from normkit.experiments import one_model, perform  # imports Numba, which wrong data need not wait for
@@ -136,8 +173,8 @@ def _trained(sets, condition, seed):
             f"val_loss {epoch.val_loss:.4f}  val_{name} {epoch.val_score:.4f}"
         )
 
-    with compiling_notice(Console(stderr=True)):
-        model, run = one_model.train(sets, condition, seed, show)
+    with compiling_notice(Console(stderr=True, quiet=comm is not None and comm.rank > 0)):
+        model, run = one_model.train(sets, condition, seed, show, comm)
     if run.status != "ok":
         raise click.ClickException(f"training {run.error}; lower --learning-rate")
     return model, run

@@ -7,8 +7,19 @@ rows, (features, width), of which the first n columns are the batch; what elemen
 beyond is never read.
 """
 
+import numpy as np
+
 from normkit._jit import leaf
 from normkit.engine.blas import matmul
+from normkit.engine.joined import (
+    FIRST,
+    WIDTH,
+    is_merged,
+    leave_gradient_sums,
+    leave_moments,
+    normalize_merged_rows,
+    normalize_merged_rows_backward,
+)
 from normkit.engine.noise import drop, perturb_row
 from normkit.engine.norms import (
     FEATURE,
@@ -78,8 +89,8 @@ def _dense(small, plan, params, work, b, j0, j1, n):
 
 
 @leaf(inline=True)
-def forward(thread, threads, plan, settings, params, moving, work, b, n, step):
-    """First half: everything, unless the block has a SAMPLE norm; then up to this thread's partial statistics."""
+def forward(thread, threads, plan, settings, params, moving, work, b, n, k, step):
+    """First half: everything, unless the norm needs others' samples or features; then up to the partial statistics."""
     j0, j1 = share(plan.sizes[b], thread, threads)
     if j1 == j0:
         if plan.norm[b] == SAMPLE:
@@ -98,6 +109,11 @@ def forward(thread, threads, plan, settings, params, moving, work, b, n, step):
         return
     if norm == FEATURE:
         begin_batch(thread, plan, settings, work, b, n)
+    if is_merged(plan, settings, b):
+        if after:
+            _activate_rows(code, work.pre[start + j0 : start + j1], activated[start + j0 : start + j1])
+        leave_moments(thread, plan, work, b, n, j0, j1, source)
+        return
     group = _group_rows(work.pre.shape[1])
     for g0 in range(j0, j1, group):
         g1 = min(g0 + group, j1)
@@ -106,10 +122,10 @@ def forward(thread, threads, plan, settings, params, moving, work, b, n, step):
             _activate_rows(code, work.pre[s:e], activated[s:e])
         if norm == FEATURE:
             normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, source, y)
-            _perturb_rows(settings, work, step, n, s, e, y)
+            _perturb_rows(settings, work, step, n, k, s, e, y)
             if not after:
                 _activate_rows(code, work.pre[s:e], activated[s:e])
-        _drop_rows(plan, settings, work, b, step, s, e)
+        _drop_rows(plan, settings, work, b, n, step, k, s, e)
 
 
 @leaf
@@ -118,11 +134,19 @@ def _activate_rows(code, z, a):  # scalar, two (rows, width)
 
 
 @leaf(inline=True)
-def _drop_rows(plan, settings, work, b, step, s, e):
+def _drop_rows(plan, settings, work, b, n, step, k, s, e):
     """Dropout on rows s to e: of the norm's output where the norm comes last, else of the activation's."""
     if _drops(plan, settings, b):
         source = work.out if plan.after[b] == 1 and plan.norm[b] != NONE else work.post
         size = (e - s) * work.out.shape[1]
+        if settings.joined:  # each sample's numbers are those it has in the joined batch
+            first, width = np.int64(work.joined[k, FIRST]), np.int64(work.joined[k, WIDTH])
+            for j in range(s, e):
+                drop(
+                    plan.dropout[b], settings.seed, step, j * width + first, source[j, :n], work.out[j, :n],
+                    work.keep[j, :n],
+                )  # fmt: skip
+            return
         drop(
             plan.dropout[b], settings.seed, step, s * work.out.shape[1],
             source[s:e].reshape(size), work.out[s:e].reshape(size), work.keep[s:e].reshape(size),
@@ -130,16 +154,17 @@ def _drop_rows(plan, settings, work, b, step, s, e):
 
 
 @leaf(inline=True)
-def _perturb_rows(settings, work, step, n, s, e, y):
+def _perturb_rows(settings, work, step, n, k, s, e, y):
     """Noise on the output of a norm, rows s to e."""
     if settings.training and settings.norm_noise > 0.0:
+        first = np.int64(work.joined[k, FIRST]) if settings.joined else 0
         for j in range(s, e):
-            perturb_row(settings.norm_noise, settings.seed, step, j, y[j, :n], work.factor[j, :n])
+            perturb_row(settings.norm_noise, settings.seed, step, j, first, y[j, :n], work.factor[j, :n])
 
 
 @leaf(inline=True)
-def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
-    """Second half of a SAMPLE norm: merge the statistics, normalize, activate."""
+def forward_finish(thread, threads, plan, settings, params, moving, work, b, n, k, step):
+    """Second half: merge the statistics, normalize, activate."""
     j0, j1 = share(plan.sizes[b], thread, threads)
     if j1 == j0:
         return
@@ -148,6 +173,15 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
     source = activated if after else work.pre
     y = work.out if after else work.pre
     rows = _group_rows(work.pre.shape[1])
+    if plan.norm[b] == FEATURE:
+        for g0 in range(j0, j1, rows):
+            s, e = start + g0, start + min(g0 + rows, j1)
+            normalize_merged_rows(plan, settings, params, moving, work, b, n, k, s, e, source, y)
+            _perturb_rows(settings, work, step, n, k, s, e, y)
+            if not after:
+                _activate_rows(code, work.pre[s:e], activated[s:e])
+            _drop_rows(plan, settings, work, b, n, step, k, s, e)
+        return
     first_group, last_group, size = groups_of(plan, b, j0, j1)
     for g in range(first_group, last_group):
         merge_moments(thread, threads, plan, settings, work, b, n, g, size)
@@ -155,10 +189,10 @@ def forward_finish(thread, threads, plan, settings, params, work, b, n, step):
         for g0 in range(max(j0, g * size), last, rows):
             g1 = min(g0 + rows, last)
             normalize_sample_rows(thread, plan, params, work, b, n, g, g0, g1, source, y)
-            _perturb_rows(settings, work, step, n, start + g0, start + g1, y)
+            _perturb_rows(settings, work, step, n, k, start + g0, start + g1, y)
             if not after:
                 _activate_rows(code, work.pre[start + g0 : start + g1], activated[start + g0 : start + g1])
-            _drop_rows(plan, settings, work, b, step, start + g0, start + g1)
+            _drop_rows(plan, settings, work, b, n, step, k, start + g0, start + g1)
 
 
 @leaf(inline=True)
@@ -192,7 +226,7 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
         )  # fmt: skip
     group = _group_rows(width)
     dgamma, dbeta = work.vectors[thread, 1], work.vectors[thread, 2]
-    slope = 0.0
+    slope, merged = 0.0, is_merged(plan, settings, b)
     for g0 in range(j0, j1, group):
         g1 = min(g0 + group, j1)
         s, e = start + g0, start + g1
@@ -208,7 +242,9 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
                 d, factor = work.delta[j], work.factor[j]
                 for i in range(n):
                     d[i] *= factor[i]
-        if norm == FEATURE:
+        if merged:
+            leave_gradient_sums(plan, work, b, n, s, e, dgamma[g0 - j0 : g1 - j0], dbeta[g0 - j0 : g1 - j0])
+        elif norm == FEATURE:
             slope += normalize_rows_backward(
                 thread, plan, settings, params, work, b, n, s, e, dgamma[g0 - j0 : g1 - j0], dbeta[g0 - j0 : g1 - j0]
             )  # fmt: skip
@@ -220,19 +256,22 @@ def backward(thread, threads, plan, settings, rate, params, first, second, work,
     work.slope[thread, b] = slope
     if norm == SAMPLE:
         sample_gradient_partials(thread, plan, params, work, b, n, j0, j1)
-    else:
+    elif not merged:
         _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 
 
 @leaf(inline=True)
 def backward_finish(thread, threads, plan, settings, rate, params, first, second, work, b, n):
-    """Second half of a SAMPLE norm: its gradient from the sums of all threads."""
+    """Second half: the norm's gradient from the sums of all threads, or of all processes."""
     j0, j1 = share(plan.sizes[b], thread, threads)
     if j1 == j0:
         return
-    normalize_sample_rows_backward(thread, threads, plan, params, work, b, n, j0, j1)
+    start = plan.rows[b]
+    if plan.norm[b] == FEATURE:
+        normalize_merged_rows_backward(plan, params, work, b, n, start + j0, start + j1)
+    else:
+        normalize_sample_rows_backward(thread, threads, plan, params, work, b, n, j0, j1)
     if plan.after[b] == 1:
-        start = plan.rows[b]
         _activate_rows_backward(plan, settings, work, b, start + j0, start + j1)
     _update_vectors(thread, plan, settings, rate, params, first, second, work, b, j0, j1, n)
 

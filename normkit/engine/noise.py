@@ -41,17 +41,17 @@ def _counter(row, kind):
 
 
 @leaf
-def perturb_row(strength, seed, step, row, y, factor):  # scalars and two (n,)
+def perturb_row(strength, seed, step, row, first, y, factor):  # scalars and two (n,)
     """Write y = s * y + m with noise s, m of each element; s is kept in `factor`.
 
     The row, one unit at one step, first draws what its elements have in common: mu from U(-c, c) and sigma from
     U(1, 1 + c / 2), c being the strength. Then m is from U(mu - c / 5, mu + c / 5), and s from a normal
-    distribution of mean sigma and standard deviation c / 5.
+    distribution of mean sigma and standard deviation c / 5. The elements are counted from `first`.
     """
     t = y.dtype.type
     mu = strength * (2.0 * _uniform(seed, step, _counter(row, _UNIT)) - 1.0)
     sigma = 1.0 + 0.5 * strength * _uniform(seed, step, _counter(row, _UNIT) + 1)
-    shift, radius, angle = _counter(row, _SHIFT), _counter(row, _RADIUS), _counter(row, _ANGLE)
+    shift, radius, angle = first + _counter(row, _SHIFT), first + _counter(row, _RADIUS), first + _counter(row, _ANGLE)
     for i in range(y.size):
         m = mu + 0.2 * strength * (2.0 * _uniform(seed, step, shift + i) - 1.0)
         # Box and Muller 1958

@@ -34,7 +34,7 @@ from normkit.kernels.cpu.feature_major import (
 
 # Which values a norm needs decides where threads must meet: none, FEATURE (of one feature), SAMPLE (of many).
 NONE, FEATURE, SAMPLE = 0, 1, 2
-_BATCH, _GHOST, _RENORM, _DYT, _LAYER, _RMS, _GROUP = range(1, 8)
+_BATCH, GHOST, RENORM, _DYT, _LAYER, _RMS, _GROUP = range(1, 8)
 
 
 class Norm(NamedTuple):
@@ -44,6 +44,7 @@ class Norm(NamedTuple):
     axis: int
     kind: str  # Keras' name, where it has one
     parameters: tuple = ("gamma", "beta")
+    joins: bool = False  # has one mean and variance for the whole batch, wherever its samples are
     moving: bool = False  # has moving statistics, and averages over the batch in training
     centres: bool = True  # takes away or stands in for the bias of a dense layer before it
     grouped: bool = False
@@ -51,9 +52,9 @@ class Norm(NamedTuple):
 
 NORMS = {
     None: Norm(0, NONE, "", ()),
-    "batch": Norm(_BATCH, FEATURE, "BatchNormalization", moving=True),
-    "ghost": Norm(_GHOST, FEATURE, "BatchNormalization", moving=True),
-    "renorm": Norm(_RENORM, FEATURE, "BatchNormalization", moving=True),
+    "batch": Norm(_BATCH, FEATURE, "BatchNormalization", joins=True, moving=True),
+    "ghost": Norm(GHOST, FEATURE, "BatchNormalization", moving=True),
+    "renorm": Norm(RENORM, FEATURE, "BatchNormalization", joins=True, moving=True),
     "dyt": Norm(_DYT, FEATURE, "DynamicTanh", ("gamma", "beta", "alpha"), centres=False),
     "layer": Norm(_LAYER, SAMPLE, "LayerNormalization"),
     "rms": Norm(_RMS, SAMPLE, "RMSNormalization", ("gamma",), centres=False),
@@ -76,7 +77,7 @@ def group_count(norm, size, groups):
 
 def virtual_batches(variants, batch_size, virtual_batch_size):
     """Return the most chunks that a batch of this size is normalized in."""
-    return max(1, batch_size // virtual_batch_size) if _GHOST in variants else 1
+    return max(1, batch_size // virtual_batch_size) if GHOST in variants else 1
 
 
 def has_alpha(variants):
@@ -93,7 +94,8 @@ class Moving(NamedTuple):
 
 
 @leaf
-def _rstd(var, epsilon):
+def rstd_of(var, epsilon):
+    """Reciprocal of the standard deviation."""
     return 1.0 / np.sqrt(var + epsilon)
 
 
@@ -111,7 +113,7 @@ def _multiply_add(context, a, b, c):
 
 
 @leaf
-def _take_in(keep, mean, var, moving_mean, moving_var, count, j):
+def take_in(keep, mean, var, moving_mean, moving_var, count, j):
     """Move the statistics of row j; a negative `keep` averages all batches alike. Numbers stay finite."""
     t = moving_mean.dtype.type
     cumulative = keep < 0.0
@@ -127,16 +129,16 @@ def _take_in(keep, mean, var, moving_mean, moving_var, count, j):
 
 
 @leaf
-def _correction(epsilon, r_max, d_max, mean, var, moving_mean, moving_var):
+def correction(epsilon, r_max, d_max, mean, var, moving_mean, moving_var):
     """Return r and d of Batch Renormalization, by which the batch's statistics become the moving ones, clipped."""
-    scale = _rstd(np.float64(moving_var), epsilon)
+    scale = rstd_of(np.float64(moving_var), epsilon)
     r = np.sqrt(var + epsilon) * scale
     d = (mean - np.float64(moving_mean)) * scale
     return min(max(r, 1.0 / r_max), r_max), min(max(d, -d_max), d_max)
 
 
 @leaf(inline=True)
-def _is_frozen(settings):
+def is_frozen(settings):
     """Whether the moving statistics take the place of the batch's."""
     return settings.frozen or not settings.training
 
@@ -145,7 +147,13 @@ def _is_frozen(settings):
 def _chunk(plan, settings, b, n):
     """Size of the consecutive chunks of the batch that share statistics; the last one takes the remainder."""
     size = settings.virtual_batch_size
-    return size if plan.variant[b] == _GHOST and not _is_frozen(settings) and n >= 2 * size else n
+    return size if plan.variant[b] == GHOST and not is_frozen(settings) and n >= 2 * size else max(n, 1)
+
+
+@leaf(inline=True)
+def _shares_apart(settings, chunk, n):
+    """Whether the samples' weights in what is averaged over are other ones than in the batch."""
+    return chunk < n or settings.joined
 
 
 @leaf(inline=True)
@@ -153,7 +161,7 @@ def begin_batch(thread, plan, settings, work, b, n):
     """Prepare what all rows of a block need."""
     chunk = _chunk(plan, settings, b, n)
     work.chunk_weight[thread, 0] = 1.0
-    if chunk < n:
+    if _shares_apart(settings, chunk, n):
         split_shares(work.share[:n], chunk, work.chunk_share[thread], work.chunk_weight[thread])
 
 
@@ -172,14 +180,14 @@ def _normalize_chunk(
             high, low, var = row_moments(x, shares)
             mean = np.float64(high) + np.float64(low)
             if renorm:
-                r, d = _correction(epsilon, r_max, d_max, mean, var, moving_mean[j], moving_var[j])
+                r, d = correction(epsilon, r_max, d_max, mean, var, moving_mean[j], moving_var[j])
                 factor[j], offset[j] = t(r), t(d)
                 scale, shift = gamma[j] * t(r), beta[j] + gamma[j] * t(d)
             if weight > 0.0:
-                _take_in(keep, mean, var, moving_mean, moving_var, count, j)
+                take_in(keep, mean, var, moving_mean, moving_var, count, j)
         else:
             high, low, var = moving_mean[j], t(0), np.float64(moving_var[j])
-        rstd[j, c] = t(_rstd(var, epsilon))
+        rstd[j, c] = t(rstd_of(var, epsilon))
         normalize_row(x, high, low, rstd[j, c], h)
         scale_shift_row(h, scale, shift, y[j, first:last])
 
@@ -200,12 +208,12 @@ def normalize_rows(thread, plan, settings, params, moving, work, b, n, s, e, sou
             dynamic_tanh_row(source[j, :n], alpha, work.xhat[j, :n])
             scale_shift_row(work.xhat[j, :n], gamma[j - s], beta[j - s], y[j, :n])
         return
-    frozen, chunk = _is_frozen(settings), _chunk(plan, settings, b, n)
+    frozen, chunk = is_frozen(settings), _chunk(plan, settings, b, n)
     chunks = n // chunk
-    shares = work.chunk_share[thread] if chunk < n else work.share  # weights within a chunk
+    shares = work.chunk_share[thread] if _shares_apart(settings, chunk, n) else work.share  # weights within a chunk
     for c in range(chunks):
         _normalize_chunk(
-            not frozen, variant == _RENORM, settings.norm_momentum, settings.norm_epsilon, settings.renorm_r_max,
+            not frozen, variant == RENORM, settings.norm_momentum, settings.norm_epsilon, settings.renorm_r_max,
             settings.renorm_d_max, c, c * chunk, n if c == chunks - 1 else (c + 1) * chunk,
             work.chunk_weight[thread, c], source[s:e], shares, gamma, beta, moving.mean[s:e], moving.var[s:e],
             moving.batches[s:e], work.rstd[s:e], work.correction[0, s:e], work.correction[1, s:e],
@@ -228,10 +236,12 @@ def normalize_rows_backward(thread, plan, settings, params, work, b, n, s, e, dg
             dbeta[j - s], dgamma[j - s] = row_gradient_sums(d, xhat)
             slope += np.float64(gamma) * np.float64(dynamic_tanh_row_backward(d, work.raw[j, :n], xhat, gamma * alpha))
         return slope
-    frozen, chunk = _is_frozen(settings), _chunk(plan, settings, b, n)
+    frozen, chunk = is_frozen(settings), _chunk(plan, settings, b, n)
     chunks = n // chunk
-    renorm = variant == _RENORM and not frozen
-    shares = work.chunk_share[thread] if chunk < n else work.share  # weights within a chunk
+    renorm = variant == RENORM and not frozen
+    if n == 0:  # a process without samples
+        dgamma[: e - s], dbeta[: e - s] = 0, 0
+    shares = work.chunk_share[thread] if _shares_apart(settings, chunk, n) else work.share  # weights within a chunk
     for c in range(chunks):
         first, last = c * chunk, n if c == chunks - 1 else (c + 1) * chunk
         part = shares[first:last]

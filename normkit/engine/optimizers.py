@@ -31,7 +31,20 @@ def step_size(settings, step):
 
 
 @leaf(inline=True)
-def update(settings, rate, decay, shrink, p, g, first, second):  # scalars and four (n,); second is Adam's
+def update(settings, rate, decay, shrink, p, g, first, second):  # scalars and four (n,)
+    """Update p with its gradient g, or store g in `first` if other processes have a part of it.
+
+    Returns the sum of squares of p as it was, where it is updated.
+    """
+    if settings.joined:
+        for i in range(g.size):
+            first[i] = g[i]
+        return 0.0
+    return step_parameters(settings, rate, decay, shrink, p, g, first, second)
+
+
+@leaf(inline=True)
+def step_parameters(settings, rate, decay, shrink, p, g, first, second):  # scalars and four (n,); second is Adam's
     """Update p with its gradient g.
 
     `decay` is the L2 penalty's factor, already divided by the sum of sample weights, `shrink` what a decoupled

@@ -16,6 +16,8 @@ from normkit.math.activations import CODES
 
 # The stages of a step: each thread does its share of one, and waits for the others where the schedule says so.
 GATHER, FORWARD, FORWARD_FINISH, OUTPUT, STORE, LOSS, BACKWARD, BACKWARD_FINISH, UPDATE, UPDATE_ALPHA = range(10)
+# and where several processes train together
+EXCHANGE_MOMENTS, EXCHANGE_SUMS, EXCHANGE_GRADIENT, APPLY = range(10, 14)
 
 _LINE = 64  # bytes of a cache line
 _HUGE_PAGE = 1 << 21
@@ -69,6 +71,9 @@ class Settings(NamedTuple):
     train_alpha: bool = True
     norm_noise: float = 0.0  # strength of the noise after each norm, see normkit.engine.noise
     seed: int = 0
+    joined: bool = False  # the batch is a part of one that other processes have the rest of
+    synchronized: bool = False  # and norms over the batch average over all of it
+    exchange: int = 0  # address, see normkit.engine.exchange
     small_product: int = 0  # see normkit.engine.blas
 
 
@@ -97,7 +102,11 @@ class Work(NamedTuple):
     vectors: np.ndarray  # (threads, 3, features) gradients of bias, gamma, beta
     slope: np.ndarray  # (threads, >= blocks) each thread's part of alpha's gradient
     column: np.ndarray  # (2, width) softmax
-    totals: np.ndarray  # (threads, 16) sum of the losses and penalties of the epoch; a cache line or more each
+    totals: np.ndarray  # (threads, 16) sums of the losses and of the penalties of the epoch; a cache line or more each
+    joined: np.ndarray  # (batches, 4 + processes) what the batches add up to, see normkit.engine.joined; else empty
+    moments: np.ndarray  # (2 * features,) float64, of this process' samples; or the sums of the gradient
+    gathered: np.ndarray  # (processes * 2 * features,) the moments of each process
+    gradient: np.ndarray  # like the parameters
 
 
 def activation_codes(activations):
@@ -200,6 +209,23 @@ def training_schedule(plan):
     return np.array(schedule, np.int64)
 
 
+def joined_schedule(plan, merged):
+    """`training_schedule` of one of several processes, whose norms of the blocks `merged` average over all samples."""
+    schedule = []
+    exchanges = {FORWARD: (EXCHANGE_MOMENTS, FORWARD_FINISH), BACKWARD: (EXCHANGE_SUMS, BACKWARD_FINISH)}
+    for stage, b, wait in training_schedule(plan).tolist():
+        if stage in exchanges and b in merged:
+            exchange, finish = exchanges[stage]
+            schedule += [(stage, b, 1), (exchange, b, 1), (finish, b, wait)]
+        else:
+            schedule.append((stage, b, wait))
+    stage, b, _ = schedule[-1]
+    schedule[-1] = (stage, b, 1)
+    schedule.append((EXCHANGE_GRADIENT, 0, 1))
+    schedule += [(APPLY, b, 0) for b in _blocks(plan)]
+    return np.array(schedule, np.int64)
+
+
 def aligned(shape, dtype):
     """Zeros on a 64-byte boundary: no cache line belongs to two buffers.
 
@@ -237,11 +263,23 @@ def tile_rows(rows, fan_in):
 tile_rows_compiled = leaf(tile_rows)
 
 
-def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_batch_size=1, noise=False):
-    """Allocate the buffers for batches of up to batch_size samples."""
+def padded(count, dtype):
+    """Round up to whole cache lines."""
+    line = _LINE // np.dtype(dtype).itemsize
+    return -(-count // line) * line
+
+
+def make_work(
+    plan, batch_size, dtype, threads, target_width, training, virtual_batch_size=1, noise=False,
+    processes=0, parameters=0,
+):  # fmt: skip
+    """Allocate the buffers for batches of up to batch_size samples.
+
+    `processes` that train together, 0 for one that trains alone, have as many `parameters` each.
+    """
     rows, blocks, sizes = int(plan.rows[-1]), len(plan.sizes), [int(size) for size in plan.sizes]
     line = _LINE // np.dtype(dtype).itemsize
-    width = -(-batch_size // line) * line
+    width = padded(batch_size, dtype)
     dropout = training and bool(plan.dropout.any())
     post = dropout or bool((plan.norm * plan.after).any())
     sample = width if (plan.norm == SAMPLE).any() else 0
@@ -272,7 +310,7 @@ def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_
         raw=block_rows(training and has_alpha(plan.variant)),
         rstd=aligned((rows, chunks), dtype),
         correction=aligned((2, rows), dtype),
-        chunk_share=aligned((threads, width if chunks > 1 else 0), dtype),
+        chunk_share=aligned((threads, width if chunks > 1 or processes else 0), dtype),
         chunk_weight=aligned((threads, -(-chunks // 8) * 8), np.float64),
         partial=aligned((segments, 3, sample), dtype),
         merged=aligned((threads, 2, sample), dtype),
@@ -282,4 +320,8 @@ def make_work(plan, batch_size, dtype, threads, target_width, training, virtual_
         slope=aligned((threads, -(-blocks // 8) * 8), np.float64),
         column=aligned((2, width), dtype),
         totals=aligned((threads, 16), np.float64),
+        joined=np.empty((0, 0)),
+        moments=aligned(2 * max(sizes) if processes else 0, np.float64),
+        gathered=aligned(2 * max(sizes) * processes, np.float64),
+        gradient=aligned(parameters, dtype),
     )

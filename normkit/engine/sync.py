@@ -99,6 +99,12 @@ def share(n, thread, threads):
 
 
 @leaf
+def leave(barrier):
+    """`abort` from compiled code."""
+    _store(barrier, _ABORTED, 1)
+
+
+@leaf
 def wait(barrier, threads):
     """Return when all threads have called this; False if the team was aborted."""
     if threads == 1:

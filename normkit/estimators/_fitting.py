@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context, is_classifier
@@ -19,6 +20,7 @@ from normkit.engine.trainer import Trainer
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
+from normkit.estimators._processes import OneProcess
 from normkit.estimators._samples import Samples
 from normkit.threads import deferred_interrupt
 
@@ -28,6 +30,8 @@ _OF_CALLBACKS = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
 
 class FittingMLP(CallbackSupportMixin, MonitoringMLP):
     """Mixin with `fit` and its parts. A subclass validates targets: `_check_targets`, `_encode`, `_decode`."""
+
+    _processes: Any = OneProcess()
 
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None, validation_data=None):
@@ -84,8 +88,10 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         weight = self._with_class_weight(labels, sample_weight, incremental)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
+        dtype = np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64))
+        self._processes.same(features=X.shape[1], outputs=self.n_outputs_, dtype=dtype.name)
         if first_pass:
-            self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
+            self._initialize(sizes, dtype)
         self._check_network(sizes)
         samples = Samples(self, X, labels, self._encode(labels), weight, sample_weight)
         if self.solver == "lbfgs":
@@ -271,15 +277,18 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         if self.norm_noise > 0 and not self._network.norm_blocks():
             raise ValueError(f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization=None")
         held_out, watched = None, validation
-        if self.early_stopping and validation is None:
+        watching = self._processes.first(lambda: validation is not None)
+        if self.early_stopping and not watching:
             order, held_out = self._split(samples)
             watched = samples
         else:
             order = np.arange(samples.X.shape[0])
         all_rows = None if validation is None else np.arange(samples.X.shape[0])
-        edges = self._batch_edges(len(order))
+        total = self._processes.total(len(order))
+        edges = self._processes.part(self._batch_edges(total))
         if not incremental or not hasattr(self, "_trainer"):
             self._start_optimizer(len(edges) - 1)
+        self._processes.begin(self._trainer)
         epochs = 1 if incremental else self.max_iter
         self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
@@ -293,13 +302,16 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             for _ in range(epochs):
                 task = context.subcontext(task_name="epoch").call_on_fit_task_begin(estimator=self)
                 if self.shuffle:
-                    self._random_state.shuffle(order)  # as sklearn.utils.shuffle orders it, without two copies
-                self._train_epoch(samples, order, edges)
-                score = None if watched is None else self._record_validation(watched, held_out, samples, all_rows)
+                    # as sklearn.utils.shuffle orders it, without two copies
+                    self._processes.shuffle(self._random_state, order)
+                self._train_epoch(samples, order, edges, total)
+                score = None
+                if watching or self.early_stopping:
+                    score = self._record_validation(watched, held_out, samples, all_rows)
                 if self._count_no_improvement(score):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
-                stop = self._epoch_ends(task, samples)
+                stop = self._processes.any(self._epoch_ends(task, samples))
                 if self._has_converged() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
@@ -310,21 +322,22 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                         stacklevel=7,
                     )
         except KeyboardInterrupt:
+            self._processes.interrupted()
             warnings.warn("Training interrupted by user.", stacklevel=7)
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)
 
-    def _train_epoch(self, samples, order, edges):
+    def _train_epoch(self, samples, order, edges, total):
         # a callback may have changed parameters or weights
         self._trainer.follow(self._link())
         self._trainer.settings = self._trainer.settings._replace(**self._current_settings())
         with deferred_interrupt():
-            self.loss_ = self._trainer.run(
-                samples.rows, samples.targets, samples.weight, order, edges, self.n_threads
-            )  # fmt: skip
+            self.loss_ = self._processes.run(
+                self._trainer, samples.rows, samples.targets, samples.weight, order, edges, self.n_threads
+            )
             self.n_iter_ += 1
-            self.t_ += len(order)
+            self.t_ += total
             self.loss_curve_.append(self.loss_)
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")

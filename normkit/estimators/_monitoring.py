@@ -31,14 +31,18 @@ class MonitoringMLP(NetworkMLP):
 
     def _record_validation(self, watched, held_out, samples, chosen):
         """Measure the watched set, or its held-out rows, and the training rows; returns the watched score."""
+        record = self._processes.first(lambda: self._measure(watched, held_out, samples, chosen))
+        for name, value in record.items():
+            self.history_.setdefault(name, []).append(value)
+        return record["val_score"]
+
+    def _measure(self, watched, held_out, samples, chosen):
         rows = np.arange(watched.X.shape[0]) if held_out is None else held_out
         loss, score = self._evaluate(watched, rows)
         record = {"val_loss": loss, "val_score": score}
         if held_out is None:
             record["score"] = self._evaluate(samples, chosen)[1]
-        for name, value in record.items():
-            self.history_.setdefault(name, []).append(value)
-        return score
+        return record
 
     def _evaluate(self, samples, indices):
         """Return (loss without penalty, score) on some rows; NaN where the model predicts no finite numbers."""

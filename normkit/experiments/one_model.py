@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,11 @@ from normkit.experiments.training import Epoch, Measure, fit
 
 
 def train(
-    data: Split, condition: Condition, seed: int, on_epoch: Callable[[int, Epoch], None] | None = None
+    data: Split, condition: Condition, seed: int, on_epoch: Callable[[int, Epoch], None] | None = None, comm: Any = None
 ) -> tuple[object, Run]:
     """Train the model that `perform` trains for this condition and seed, on all cores.
+
+    With `comm`, an MPI communicator, its ranks train together (`normkit.distributed`); `on_epoch` is called on rank 0.
 
     Returns
     -------
@@ -29,7 +32,7 @@ def train(
         if on_epoch is not None:
             on_epoch(number, epoch)
 
-    ended, epochs = fit(model, data, condition.epochs, show)
+    ended, epochs = fit(model, data, condition.epochs, show, comm)
     run.curves = {f.name: [getattr(epoch, f.name) for epoch in epochs] for f in fields(Epoch)}
     run.seconds = float(sum(run.curves["seconds"]))
     test = Measure(data.X_test, data.y_test, data.classes)(model) if ended else (np.inf, np.nan)

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from normkit import distributed
 from normkit.estimators import MLPClassifier, MLPRegressor
 from normkit.experiments.data import Split
+from normkit.experiments.errors import DataError
 
 
 @dataclass
@@ -132,6 +134,7 @@ def fit(
     data: Split,
     epochs: int,
     on_epoch: Callable[[MLPClassifier | MLPRegressor, int, Epoch], None] | None = None,
+    comm: Any = None,
 ) -> tuple[bool, list[Epoch]]:
     """Fit a new model for a number of epochs, measuring training and validation set after each.
 
@@ -142,6 +145,8 @@ def fit(
     epochs : int
     on_epoch : callable, optional
         Called with the model, the number of the epoch, from 1, and its `Epoch`; in no epoch's time.
+    comm : mpi4py.MPI.Comm, optional
+        Of ranks that train together, each on its part of the training rows. Rank 0 measures, and calls `on_epoch`.
 
     Returns
     -------
@@ -156,10 +161,15 @@ def fit(
     model.set_params(max_iter=epochs, tol=0.0, n_iter_no_change=np.inf)
     known = classes is None or len(np.unique(data.y_train)) == len(classes)
     watch = _Watch(measures, epochs, on_epoch)
-    model.set_params(epoch_callback=watch)
+    model.set_params(epoch_callback=watch if comm is None or comm.rank == 0 else None)
     with np.errstate(all="ignore"), _interruptible():
         try:
-            if known:
+            if comm is not None:
+                if not known:
+                    raise DataError("the training rows lack a class, which several ranks cannot train with")
+                part = slice(comm.rank, None, comm.size)
+                distributed.fit(model, data.X_train[part], data.y_train[part], comm=comm)
+            elif known:
                 model.fit(data.X_train, data.y_train)
             else:  # fit would know the training set's classes alone
                 while not watch.ended:
@@ -170,4 +180,7 @@ def fit(
             watch.diverged = True
         finally:
             model.set_params(epoch_callback=None)
-    return not watch.diverged, watch.curves
+    diverged, curves = watch.diverged, watch.curves
+    if comm is not None:
+        diverged, curves = comm.bcast((diverged, curves))
+    return not diverged, curves

@@ -20,7 +20,7 @@ STEP, TOLERANCE = 2e-6, 1e-8  # as in test_norms_in_engine
 @entry
 def _perturb(strength, seed, step, y, factor):  # scalars and two (units, samples)
     for row in range(y.shape[0]):
-        perturb_row(strength, seed, step, row, y[row], factor[row])
+        perturb_row(strength, seed, step, row, 0, y[row], factor[row])
 
 
 def draw(strength, units, samples, step=1, seed=3, value=0.0):

@@ -1,0 +1,83 @@
+"""``mpirun -n 2 normkit train``: one model, one voice, one line for an error."""
+
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+TRAIN = ["-m", "normkit", "train", "--dataset", "table.csv", "--target", "kind", "--epochs", "2", "--hidden", "8"]
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two separable classes of 90 rows."""
+    random = np.random.default_rng(0)
+    y = np.arange(90) % 2
+    X = random.normal(size=(90, 3)) + 4 * y[:, None]
+    lines = [f"{a:.3f},{b:.3f},{'yes' if label else 'no'},{c:.3f}" for (a, b, c), label in zip(X, y)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,kind,c", *lines]) + "\n")
+    return tmp_path / "table.csv"
+
+
+def test_two_ranks_train_one_model(start, table, tmp_path):
+    result = start([*TRAIN, "--batch-size", "54", "--output", "two"]).end(240)
+    assert result.code == 0, result.out + result.err
+    assert len(re.findall(r"^Epoch \d/2 ", result.out, re.MULTILINE)) == 2
+    assert result.out.count("Test loss") == 1 and (tmp_path / "two" / "run.json").exists()
+    # one batch holds all rows, in whatever order: one process finds the same
+    alone = subprocess.run(
+        [sys.executable, *TRAIN, "--batch-size", "54"], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert alone.returncode == 0, alone.stderr
+    for pattern in (r"  loss ([\d.]+)", r"val_loss ([\d.]+)", r"Test loss ([\d.]+)"):
+        assert re.findall(pattern, result.out) == re.findall(pattern, alone.stdout) != []
+
+
+def test_wrong_data_is_refused_by_all(start, table):
+    result = start([*TRAIN, "--norm", "batch", "--batch-size", "1"]).end(120)
+    assert result.code == 2 and "Error: batch normalization needs batches of 2" in result.err
+    assert "Traceback" not in result.err
+
+
+PROGRAM = """
+import sys
+from mpi4py import MPI
+rank = MPI.COMM_WORLD.rank
+sys.argv[1:] = {arguments!r}
+{broken}
+from normkit_cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "broken, code, message",
+    [
+        ("sys.argv[3] = 'missing.csv' if rank else sys.argv[3]", 2, "rank 1 failed: DataError"),
+        # between reading the data and training, where the other rank does not listen
+        ("import normkit.experiments.one_model as m\nif rank: m.new_model = lambda *a: 1 / 0", 1, "ZeroDivisionError"),
+    ],
+)
+def test_what_one_rank_alone_cannot_do_ends_both(broken, code, message, start, table, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(arguments=TRAIN[2:], broken=broken))
+    result = start(["-m", "mpi4py", str(program)]).end(120)
+    assert result.code == code and message in result.err, result
+
+
+def test_launcher_without_mpi4py_and_of_another_mpi(table, tmp_path):
+    """What a launcher tells in the environment, without one."""
+    environment = {**os.environ, "OMPI_COMM_WORLD_SIZE": "2"}
+    hidden = "import sys; sys.modules['mpi4py'] = None\nfrom normkit import distributed\ndistributed.world()"
+    done = subprocess.run([sys.executable, "-c", hidden], env=environment, capture_output=True, text=True, timeout=60)
+    assert "ImportError: an MPI launcher started 2 processes" in done.stderr
+    assert "pip install 'normkit[mpi]'" in done.stderr
+    alone = "from normkit import distributed\nassert distributed.world() is None"
+    environment.pop("OMPI_COMM_WORLD_SIZE")
+    subprocess.run([sys.executable, "-c", alone], env=environment, check=True, timeout=60)
+    other = "import os, mpi4py.MPI\nos.environ['PMI_SIZE'] = '2'\nfrom normkit import distributed\ndistributed.world()"
+    done = subprocess.run([sys.executable, "-c", other], env=environment, capture_output=True, text=True, timeout=60)
+    assert "RankError: an MPI launcher started 2 processes, but in mpi4py each is alone" in done.stderr

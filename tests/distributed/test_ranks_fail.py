@@ -1,0 +1,162 @@
+"""What goes wrong on one rank ends all of them: nobody waits for ever."""
+
+import os
+import re
+import signal
+
+import pytest
+
+HEAD = """
+import os, sys, time, warnings
+from pathlib import Path
+import numpy as np
+from mpi4py import MPI
+from normkit import MLPClassifier, MLPRegressor, distributed
+comm = MPI.COMM_WORLD
+rank = comm.rank
+X = np.random.default_rng(rank).normal(size=(40, 4))
+y = (X[:, 0] > 0).astype(int)
+FIT = {"hidden_layer_sizes": (5,), "normalization": "batch", "batch_size": 16, "max_iter": 4, "n_iter_no_change": 99}
+"""
+# each rank tells what it got, and that it is well afterwards
+TELL = """
+try:
+    fit()
+    print(f"<rank {rank}: fitted>", flush=True)
+except BaseException as error:
+    print(f"<rank {rank}: {type(error).__name__}: {error}>", flush=True)
+comm.Barrier()
+"""
+
+
+def told(result):
+    assert result.code == 0, result.out + result.err
+    return dict(re.findall(r"<rank (\d): (.*?)>\n", result.out, re.DOTALL))
+
+
+@pytest.mark.parametrize(
+    "fit, rank_0, rank_1",
+    [
+        # before training
+        ("X[3, 2] = np.nan if rank else 1", None, "ValueError: Input X contains NaN"),
+        ("X = X[:, :3] if rank else X", "ValueError: features must be the same on all ranks, got 3 on rank 1 and 4 on",
+         "ValueError: features must be the same on all ranks, got 4 on rank 0 and 3 on rank 1"),
+        ("X = X.astype(np.float32) if rank else X", "ValueError: dtype must be the same", "ValueError: dtype must be"),
+        ("model.set_params(batch_size=8 + rank)", "ValueError: batch_size must be the same on all ranks, got 9 on",
+         "ValueError: batch_size must be the same on all ranks, got 8 on rank 0 and 9 on rank 1"),
+        ("y = y.astype(str) if rank else y", "ValueError: label_kind must be", "ValueError: label_kind must be"),
+        ("X, y = (X[:0], y[:0]) if rank else (X, y)", None, "ValueError: "),
+        # what the ranks cannot do together
+        ("model.set_params(solver='lbfgs')", *2 * ["ValueError: several ranks cannot train with solver='lbfgs'"]),
+        ("model.set_params(early_stopping=True)", *2 * ["ValueError: several ranks cannot train with early_stopping"]),
+        ("model.set_params(class_weight='balanced')", *2 * ["ValueError: several ranks cannot train with class"]),
+        ("options['synchronize'] = False; model.set_params(normalization='renorm')",
+         *2 * ["ValueError: several ranks cannot train with normalization='renorm'"]),
+        ("options['synchronize'] = False; X, y = (X[:3], y[:3]) if rank else (X, y)", None,
+         "ValueError: normalization with the statistics of each rank"),
+        # between epochs
+        ("model.set_params(epoch_callback=lambda m: 1 / (2 - m.n_iter_ * rank))", None, "ZeroDivisionError: "),
+        ("model.set_params(epoch_callback=lambda m: sys.exit('enough') if not rank else None)", "SystemExit: enough",
+         None),
+    ],
+)  # fmt: skip
+def test_one_rank_raises(fit, rank_0, rank_1, start):
+    program = HEAD + f"""
+def fit():
+    global X, y
+    model, options = MLPClassifier(**FIT), {{}}
+    {fit}
+    distributed.fit(model, X, y, **options)
+""" + TELL  # fmt: skip
+    errors = told(start(program).end(120))
+    for rank, other, expected in (("0", "1", rank_0), ("1", "0", rank_1)):
+        if expected is None:
+            assert errors[rank].startswith(f"RankError: rank {other} failed: "), errors
+            assert errors[rank].removeprefix(f"RankError: rank {other} failed: ").startswith(errors[other][:20])
+        else:
+            assert errors[rank].startswith(expected), errors
+
+
+def test_error_within_an_epoch_aborts(start):
+    result = start(HEAD + """
+from normkit.distributed._ranks import Ranks
+add, calls = Ranks.add, []
+def broken(self, array):
+    calls.append(1)
+    if rank == 1 and len(calls) == 7:
+        raise MemoryError("no room")
+    add(self, array)
+Ranks.add = broken
+distributed.fit(MLPClassifier(**FIT), X, y)
+print("fitted")
+""").end(120)  # fmt: skip
+    assert result.code != 0 and "MemoryError: no room" in result.err and "fitted" not in result.out
+
+
+def test_killed_rank_ends_the_other(start):
+    result = start(HEAD + """
+def callback(model):
+    if rank == 1 and model.n_iter_ == 2:
+        os.kill(os.getpid(), 9)
+distributed.fit(MLPClassifier(epoch_callback=callback, **FIT), X, y)
+print("fitted")
+""").end(120)  # fmt: skip
+    assert result.code != 0 and "fitted" not in result.out
+
+
+def test_error_outside_of_fit_ends_the_other(start):
+    result = start(HEAD + """
+if rank == 1:
+    raise FileNotFoundError("shard 1")
+distributed.fit(MLPClassifier(**FIT), X, y)
+print("fitted")
+""").end(120)  # fmt: skip
+    assert result.code != 0 and "FileNotFoundError: shard 1" in result.err and "fitted" not in result.out
+
+
+INTERRUPTED = (
+    HEAD
+    + """
+def callback(model):
+    if model.n_iter_ == 1:
+        Path(f"pid-{rank}.tmp").write_text(str(os.getpid()))
+        Path(f"pid-{rank}.tmp").rename(f"pid-{rank}")
+    # long epochs: the interrupt of one rank comes while the other may be anywhere
+    if HURT == rank and model.n_iter_ == 3:
+        os.kill(os.getpid(), 2)
+FIT["max_iter"] = LONG
+before = __import__("signal").getsignal(2)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    model = distributed.fit(MLPClassifier(epoch_callback=callback, **FIT), X, y)
+assert __import__("signal").getsignal(2) is before
+print(f"<rank {rank}: {model.n_iter_} {any('interrupted' in str(w.message) for w in said)} "
+      f"{model.coefs_[0].sum().hex()}>", flush=True)
+"""
+)
+
+
+@pytest.mark.parametrize("hurt", [0, 1])
+def test_interrupt_of_one_rank_stops_all_after_the_epoch(hurt, start):
+    program = INTERRUPTED.replace("HURT", str(hurt)).replace("LONG", "100")
+    ranks = told(start(program).end(120))
+    assert ranks["0"] == ranks["1"] and re.match(r"3 True", ranks["0"]), ranks
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_interrupt_of_the_launcher_ends_all(start, wait_until, tmp_path):
+    job = start(INTERRUPTED.replace("HURT", "-1").replace("LONG", "10**9"))
+    files = [tmp_path / f"pid-{rank}" for rank in (0, 1)]
+    wait_until(lambda: all(file.exists() for file in files) or job.process.poll() is not None, "no epoch ended")
+    pids = [int(file.read_text()) for file in files]
+    assert all(map(is_running, pids))
+    job.process.send_signal(signal.SIGINT)
+    job.end(60)
+    wait_until(lambda: not any(map(is_running, pids)), "a rank still runs")
