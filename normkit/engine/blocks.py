@@ -31,24 +31,17 @@ from normkit.engine.plan import tile_rows_compiled
 from normkit.engine.sync import share
 from normkit.kernels.cpu.feature_major import add_to_row, row_gradient_sums, row_sum
 from normkit.math.activations import activate, activate_backward
+from normkit.math.random import uniform
 
 # Elements of a group of rows that pass through norm, activation and dropout together: they stay in first-level cache
 _GROUP = 2048
+
+_uniform = leaf(uniform)
 
 
 @leaf
 def _group_rows(width):
     return max(1, _GROUP // width)
-
-
-@leaf
-def _uniform(seed, step, k):
-    """A float64 in [0, 1) that depends on three integers alone (splitmix64, Steele et al. 2014)."""
-    x = np.uint64(seed) + np.uint64(step) * np.uint64(0xD1B54A32D192ED03) + np.uint64(k) * np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    x = x ^ (x >> np.uint64(31))
-    return np.float64(x >> np.uint64(11)) * (1.0 / 9007199254740992.0)
 
 
 @leaf(inline=True)
