@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 INSTALL = "pip install 'normkit[cuda]'"
 OLDEST = (7, 5)
-_TYPES = {"x": ctypes.c_void_p, "p": ctypes.c_void_p, "a": ctypes.c_void_p, "i": ctypes.c_int64}
+_TYPES = {**dict.fromkeys("xpakd", ctypes.c_void_p), "i": ctypes.c_int64, "f": ctypes.c_double}
 
 
 class CudaUnavailableError(RuntimeError):
@@ -33,13 +33,13 @@ def _driver() -> Any:
         from cuda.bindings import driver  # type: ignore
     except ImportError as error:
         raise CudaUnavailableError(
-            f"arrays on a GPU need numba-cuda and CUDA's compiler, got {error!r}: {INSTALL}"
+            f"the GPU needs numba-cuda and CUDA's compiler, got {error!r}: {INSTALL}"
         ) from error
     try:
         _check(driver.cuInit(0), driver)
     except RuntimeError as error:
         raise CudaUnavailableError(
-            f"arrays on a GPU need an NVIDIA GPU and its driver for CUDA 13 (version 580 or later), got {error}: "
+            f"this needs an NVIDIA GPU and its driver for CUDA 13 (version 580 or later), got {error}: "
             "install the driver, and see that nvidia-smi lists the GPU"
         ) from error
     return driver
@@ -52,7 +52,8 @@ def _check(result, driver):
     return values[0] if values else None
 
 
-def _call(name, *arguments):
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the driver's; return its result, raise RuntimeError with the name of its status."""
     driver = _driver()
     return _check(getattr(driver, name)(*arguments), driver)
 
@@ -62,7 +63,7 @@ def current_device() -> Device:
     driver = _driver()
     result = driver.cuCtxGetDevice()
     if result[0] == driver.CUresult.CUDA_ERROR_INVALID_CONTEXT:  # of torch's threads for gradients, say
-        _call("cuCtxSetCurrent", _call("cuDevicePrimaryCtxRetain", 0))
+        call("cuCtxSetCurrent", call("cuDevicePrimaryCtxRetain", 0))
         result = driver.cuCtxGetDevice()
     return _device(int(_check(result, driver)))
 
@@ -71,7 +72,7 @@ def current_device() -> Device:
 def _device(number):
     attribute = _driver().CUdevice_attribute
     major, minor, multiprocessors = (
-        _call("cuDeviceGetAttribute", kind, number)
+        call("cuDeviceGetAttribute", kind, number)
         for kind in (
             attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
             attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
@@ -88,7 +89,7 @@ def _device(number):
 
 def load(code: bytes, name: str) -> Any:
     """Return a kernel from machine code, in the current context, in which it stays loaded."""
-    return _call("cuModuleGetFunction", _call("cuModuleLoadData", code), name.encode())
+    return call("cuModuleGetFunction", call("cuModuleLoadData", code), name.encode())
 
 
 def argument_types(kinds: str, dtype: str) -> tuple:
@@ -99,4 +100,4 @@ def argument_types(kinds: str, dtype: str) -> tuple:
 
 def launch(kernel: Any, grid: tuple, block: int, arguments: tuple, types: tuple, stream: int) -> None:
     """Enqueue a kernel on a stream, given by its handle."""
-    _call("cuLaunchKernel", kernel, *grid, block, 1, 1, 0, stream, (arguments, types), 0)
+    call("cuLaunchKernel", kernel, *grid, block, 1, 1, 0, stream, (arguments, types), 0)
