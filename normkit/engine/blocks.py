@@ -7,8 +7,6 @@ rows, (features, width), of which the first n columns are the batch; what elemen
 beyond is never read.
 """
 
-import numpy as np
-
 from normkit._jit import leaf
 from normkit.engine.blas import matmul
 from normkit.engine.norms import (

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import batch_edges
-from normkit.engine.trainer import Trainer
+from normkit.estimators._device import check_device, on_host, trainer_class
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
@@ -78,6 +78,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
 
     def _fit_checked(self, X, y, sample_weight, incremental, validation_data, first_pass):
         hidden = self._hidden_sizes()
+        check_device(self, X)
+        y, sample_weight = on_host(y, "y"), on_host(sample_weight, "sample_weight")
         X, labels = self._check_targets(X, y, incremental, reset=first_pass)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
@@ -187,6 +189,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             got = f"a tuple of {len(validation_data)}" if isinstance(validation_data, tuple) else type(validation_data)
             raise ValueError(f"validation_data must be a tuple (X, y) or (X, y, sample_weight), got {got}")
         X, y, *weights = validation_data
+        check_device(self, X)
+        y, *weights = (on_host(a, name) for a, name in zip((y, *weights), ("y", "sample_weight")))
         X = self._check_rows(X)
         labels = self._check_labels(y, X)
         weight = _check_sample_weight(weights[0], X) if weights else None
@@ -222,7 +226,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             )
         else:
             self._optimizer = AdamOptimizer([], self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
-        self._trainer = Trainer(self._network, self.solver, **self._settings(steps_per_epoch))
+        self._trainer = trainer_class(self.device)(self._network, self.solver, **self._settings(steps_per_epoch))
 
     def _split(self, samples):
         """Indices of the training and the validation rows, drawn as scikit-learn draws them."""
@@ -275,6 +279,10 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         edges = self._batch_edges(len(order))
         if not incremental or not hasattr(self, "_trainer"):
             self._start_optimizer(len(edges) - 1)
+        elif type(self._trainer) is not trainer_class(self.device):  # the moments go to the other one
+            state = self._trainer.__getstate__()
+            self._trainer = trainer_class(self.device).__new__(trainer_class(self.device))
+            self._trainer.__setstate__(state)
         epochs = 1 if incremental else self.max_iter
         self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)

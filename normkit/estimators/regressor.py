@@ -2,9 +2,7 @@
 
 from sklearn import neural_network
 from sklearn.utils import check_array, check_consistent_length
-from sklearn.utils.validation import validate_data
 
-from normkit.engine.rows import DTYPES
 from normkit.estimators._fitting import FittingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
 
@@ -175,20 +173,12 @@ class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
         dtype=None,
         epoch_callback=None,
         n_threads=None,
+        device="cpu",
     ):
         set_parameters(self, locals())
 
     def _check_targets(self, X, y, incremental, reset):
-        X, y = validate_data(
-            self,
-            X,
-            y,
-            accept_sparse=["csr", "csc"],
-            multi_output=True,
-            y_numeric=True,
-            dtype=DTYPES,
-            reset=reset,
-        )
+        X, y = self._check_data(X, y, reset, y_numeric=True)
         y = self._column(y)
         self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
         return X, y

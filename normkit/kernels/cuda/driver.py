@@ -27,14 +27,13 @@ class Device(NamedTuple):
 
 
 @functools.cache
-def _driver() -> Any:
+def bindings() -> Any:
+    """Return the driver's bindings, with the driver initialized; raise CudaUnavailableError where one is missing."""
     try:
         import numba_cuda  # type: ignore # noqa: F401
         from cuda.bindings import driver  # type: ignore
     except ImportError as error:
-        raise CudaUnavailableError(
-            f"the GPU needs numba-cuda and CUDA's compiler, got {error!r}: {INSTALL}"
-        ) from error
+        raise CudaUnavailableError(f"the GPU needs numba-cuda and CUDA's compiler, got {error!r}: {INSTALL}") from error
     try:
         _check(driver.cuInit(0), driver)
     except RuntimeError as error:
@@ -54,13 +53,13 @@ def _check(result, driver):
 
 def call(name: str, *arguments: Any) -> Any:
     """Call a function of the driver's; return its result, raise RuntimeError with the name of its status."""
-    driver = _driver()
+    driver = bindings()
     return _check(getattr(driver, name)(*arguments), driver)
 
 
 def current_device() -> Device:
     """Return the device whose context is current; raise CudaUnavailableError where kernels cannot run on it."""
-    driver = _driver()
+    driver = bindings()
     result = driver.cuCtxGetDevice()
     if result[0] == driver.CUresult.CUDA_ERROR_INVALID_CONTEXT:  # of torch's threads for gradients, say
         call("cuCtxSetCurrent", call("cuDevicePrimaryCtxRetain", 0))
@@ -70,7 +69,7 @@ def current_device() -> Device:
 
 @functools.cache
 def _device(number):
-    attribute = _driver().CUdevice_attribute
+    attribute = bindings().CUdevice_attribute
     major, minor, multiprocessors = (
         call("cuDeviceGetAttribute", kind, number)
         for kind in (
