@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from normkit.engine.norms import NONE, NORMS
-from normkit.kernels.cuda import launch, updates
+from normkit.kernels.cuda import launch, variants
 from normkit.kernels.cuda import launch_training as training
 from normkit.kernels.cuda.launch_training import Dropout, Layer
 from normkit.math.activations import CODES
@@ -156,16 +156,16 @@ class Passes:
                 self.device.download(pointer, array)
 
     def kinds(self):
-        """Return for each line of the parameters how it is trained, see `normkit.kernels.cuda.updates`."""
-        line, settings = updates.LINE // self.item, self.settings
-        kinds = np.full(self.length // line, updates.FIXED, np.int64)
+        """Return for each line of the parameters how it is trained, see `normkit.kernels.cuda.variants`."""
+        line, settings = variants.LINE // self.item, self.settings
+        kinds = np.full(self.length // line, variants.FIXED, np.int64)
         trained = {"gamma": settings.train_gamma, "beta": settings.train_beta, "alpha": settings.train_alpha}
         for b, size in enumerate(self.sizes):
             for name in ("weight", "bias", "gamma", "beta", "alpha"):
                 start = int(getattr(self.plan, name)[b])
                 if start >= 0 and trained.get(name, True):
                     count = {"weight": size * self.sizes[b - 1], "alpha": 1}.get(name, size)
-                    kind = updates.WEIGHT if name == "weight" else updates.VECTOR
+                    kind = variants.WEIGHT if name == "weight" else variants.VECTOR
                     kinds[start // line : -(-(start + count) // line)] = kind
         return kinds
 

@@ -215,7 +215,7 @@ def update(place, optimizer, params, grads, first, second, kinds, table, partial
     optimizer : Optimizer
     params, grads, first, second : pointer to (length,), multiples of a line
     kinds : pointer to int64
-        For each line: `FIXED`, `VECTOR` or `WEIGHT` of `normkit.kernels.cuda.updates`.
+        For each line: `FIXED`, `VECTOR` or `WEIGHT` of `normkit.kernels.cuda.variants`.
     table : pointer
     partials : pointer to `update_blocks` float64
     length : int

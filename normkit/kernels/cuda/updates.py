@@ -5,13 +5,8 @@ from numba import cuda
 
 from normkit.kernels.cuda import device
 from normkit.kernels.cuda.outputs import block_sum
-from normkit.kernels.cuda.variants import VECTOR_BYTES
+from normkit.kernels.cuda.variants import FIXED, LINE, VECTOR_BYTES, WEIGHT
 from normkit.math import updates
-
-# Parameters stand in lines of so many bytes, each of one kind: not trained, a vector's, or a weight matrix', which
-# alone has a penalty and decays
-LINE = 64
-FIXED, VECTOR, WEIGHT = range(3)
 
 
 def update(norm, capability):

@@ -8,6 +8,10 @@ that memory is accessed 16 bytes at a time: every pointer and the length of a ro
 from typing import NamedTuple
 
 VECTOR_BYTES = 16
+# Parameters in training stand in lines of so many bytes, each of one kind: not trained, a vector's, or a weight
+# matrix', which alone has a penalty and decays
+LINE = 64
+FIXED, VECTOR, WEIGHT = range(3)
 # Threads of a block where teams have no table
 CHANNEL_BLOCK, TANH_BLOCK, DOWN_BLOCK, SUM_BLOCK = 256, 256, 128, 512
 # and of those of training: threads side by side on a row of a dense layer, and on the outputs of a sample
