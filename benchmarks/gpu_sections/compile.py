@@ -4,7 +4,7 @@ import gpu_cases
 import gpu_compile
 from gpu_peers import normkit_peer, raw_peer
 
-from gpu_sections import Item, correctness
+from gpu_sections import Item, correctness, training
 
 
 def items(run):
@@ -22,6 +22,8 @@ def _calls(run):
     if "correctness" in run.sections:
         for given in correctness.checks(run):
             yield lambda given=given: correctness.launched(run, *given)
+    if "training" in run.sections:
+        yield from training.launched(run)
 
 
 def _call(run, case, peer):

@@ -86,6 +86,12 @@ class MLPRegressor(FittingMLP, neural_network.MLPRegressor):
     n_threads : int, default=None
         Threads to train with, at most: a network or batch too small to gain uses one. None: the cores this process
         may use.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the model is trained. "cuda": on the current NVIDIA GPU, in CUDA graphs, with norms "batch", "layer",
+        "rms", "group" and "dyt" and the same random numbers; needs ``pip install 'normkit[cuda]'``. `fit`,
+        `partial_fit` and `validation_data` then also take arrays on the GPU, of all libraries with
+        ``__cuda_array_interface__``. A fitted model needs no GPU: a prediction runs where its X is, and is a NumPy
+        array.
 
     Attributes
     ----------

@@ -8,6 +8,7 @@ import ctypes
 import gc
 import inspect
 import sys
+import threading
 import types
 
 import numpy as np
@@ -221,6 +222,36 @@ def test_recording(monkeypatch):
     fake.calls.clear()
     del graph
     assert fake.names() == ["cuCtxPushCurrent", "cuGraphExecDestroy", "cuCtxPopCurrent"]
+
+
+def test_garbage_while_a_step_is_recorded(monkeypatch):
+    """To free memory would end the recording; it is done after it."""
+    fake = installed(monkeypatch, Driver())
+    with devices.device(0) as device:
+        kept = len(fake.memory)
+        buffers = [device.allocate(8), device.allocate(8)]
+        fake.calls.clear()
+        device.capture(buffers.clear)
+        assert fake.names()[:2] == ["cuStreamBeginCapture", "cuStreamEndCapture"]
+        assert fake.names().count("cuMemFree") == 2 and len(fake.memory) == kept
+
+
+def test_one_thread_at_a_time(monkeypatch):
+    installed(monkeypatch, Driver())
+    device, answers = devices.device(0), []
+
+    def other():
+        answers.append(device._lock.acquire(blocking=False))
+
+    for _ in range(2):
+        with device:
+            thread = threading.Thread(target=other)
+            thread.start()
+            thread.join(10)
+        assert answers.pop() is False
+    other()
+    assert answers == [True]
+    device._lock.release()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

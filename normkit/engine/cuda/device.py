@@ -1,11 +1,13 @@
 """A GPU as training sees it: memory, products of matrices, and steps that are recorded once and replayed.
 
 Everything is enqueued on one stream of the device; only `upload`, `download` and `synchronize` wait for it. What runs
-within ``with device:`` finds the device's context current, as the launches of kernels need it.
+within ``with device:`` finds the device's context current, as the launches of kernels need it, and has the stream for
+itself: what another thread enqueued would become part of a recording.
 """
 
 import contextlib
 import functools
+import threading
 import weakref
 
 import numpy as np
@@ -35,6 +37,8 @@ class Device:
 
     def __init__(self, number):
         self._context = driver.call("cuDevicePrimaryCtxRetain", number)
+        self._lock = threading.RLock()
+        self._recording, self._late = False, []
         with self:
             self.info = driver.current_device()
             non_blocking = 1
@@ -44,16 +48,38 @@ class Device:
             self._blas = Blas(self.stream, self._workspace.pointer)
 
     def __enter__(self):
-        driver.call("cuCtxPushCurrent", self._context)
+        self._lock.acquire()
+        try:
+            driver.call("cuCtxPushCurrent", self._context)
+        except BaseException:
+            self._lock.release()
+            raise
         return self
 
     def __exit__(self, *error):
-        driver.call("cuCtxPopCurrent")
+        try:
+            driver.call("cuCtxPopCurrent")
+        finally:
+            self._lock.release()
+
+    def _give_back(self, name, handle):
+        """Call a function that frees something; garbage may be collected at any time, also while a step is recorded."""
+        if self._recording:  # to free memory would end it
+            self._late.append((name, handle))
+            return
+        # an error that an earlier launch left comes up anywhere; it was told where it was waited for
+        with contextlib.suppress(RuntimeError):
+            driver.call("cuCtxPushCurrent", self._context)
+            try:
+                driver.call(name, handle)
+            finally:
+                driver.call("cuCtxPopCurrent")
 
     def _free(self, pointer):
-        # an error that an earlier launch left comes up anywhere; it was told where it was waited for
-        with contextlib.suppress(RuntimeError), self:
-            driver.call("cuMemFree", pointer)
+        self._give_back("cuMemFree", pointer)
+
+    def _destroy(self, handle):
+        self._give_back("cuGraphExecDestroy", handle)
 
     def allocate(self, size):
         """Return a Buffer of so many bytes, filled with zeros."""
@@ -91,24 +117,29 @@ class Device:
 
     def capture(self, function):
         """Return a Graph of what `function` enqueues; nothing of it runs now."""
-        mode = driver.bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        driver.call("cuStreamBeginCapture", self._stream, mode)
-        try:
-            function()
-        except BaseException:
-            with contextlib.suppress(RuntimeError):  # the capture is over, and not valid
-                driver.call("cuStreamEndCapture", self._stream)
-            raise
-        graph = driver.call("cuStreamEndCapture", self._stream)
+        graph = self._captured(function)
         try:
             handle = driver.call("cuGraphInstantiate", graph, 0)
         finally:
             driver.call("cuGraphDestroy", graph)
         return Graph(handle, self._destroy)
 
-    def _destroy(self, handle):
-        with contextlib.suppress(RuntimeError), self:
-            driver.call("cuGraphExecDestroy", handle)
+    def _captured(self, function):
+        mode = driver.bindings().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        driver.call("cuStreamBeginCapture", self._stream, mode)
+        self._recording = True
+        try:
+            function()
+        except BaseException:
+            with contextlib.suppress(RuntimeError):  # what was recorded is of no use
+                driver.call("cuStreamEndCapture", self._stream)
+            raise
+        else:
+            return driver.call("cuStreamEndCapture", self._stream)
+        finally:
+            self._recording = False
+            while self._late:
+                self._give_back(*self._late.pop())
 
     def replay(self, graph):
         """Enqueue a Graph."""

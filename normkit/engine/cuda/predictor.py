@@ -33,8 +33,8 @@ class Predictor:
         return layout_of(network, plan), block
 
     def fits(self, network, plan, block, count):
-        """Return whether this is made for such a network, and for chunks of this size."""
-        return self._key == self._key_of(network, plan, block) and self._chunk == min(CHUNK, max(count, 1))
+        """Return whether this is made for such a network, and for so many rows, or chunks of them."""
+        return self._key == self._key_of(network, plan, block) and self._chunk >= min(CHUNK, count)
 
     def run(self, network, order):
         """Return the outputs of rows[order], with the parameters that the network has now."""

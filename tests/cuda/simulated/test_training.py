@@ -3,7 +3,9 @@
 14 rows in batches of 4 leave a batch of 2, and two epochs let both sizes run directly and recorded.
 """
 
+import importlib
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -258,3 +260,15 @@ def test_an_error_leaves_the_model(gpu, rng, monkeypatch):
     for a, b in zip(state(fitted), before, strict=True):
         np.testing.assert_array_equal(a, b)
     assert gpu.depth == 0
+
+
+@pytest.mark.parametrize("norm", ["batch", "rms"])
+def test_what_the_benchmark_compares(gpu, monkeypatch, norm):
+    """The comparison that a GPU runs before it is timed."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    compare = importlib.import_module("gpu_engine").compare
+    sizes = {"rows": 7, "batch": 3, "epochs": 1}
+    assert 0 < compare(norm, "before", "cuda", **sizes) <= 1e-8
+    assert compare(norm, "before", "cpu", **sizes) == 0
+    monkeypatch.setattr(gpu, "gemm", lambda *arguments: None)
+    assert compare(norm, "before", "cuda", **sizes) > 1e-3
