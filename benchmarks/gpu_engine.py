@@ -27,11 +27,11 @@ def trainer_and_rows(network, X, device, **options):
     if device == "cpu":
         X = np.asarray(X)
         return Trainer(network, "adam", **options), *rows_of(X)
-    from normkit.engine.cuda.arrays import GpuArray, is_on_gpu
+    from normkit.engine.cuda.arrays import gpu_array, is_on_gpu
     from normkit.engine.cuda.rows import DeviceRows
     from normkit.engine.cuda.trainer import CudaTrainer
 
-    rows = DeviceRows(GpuArray(X) if is_on_gpu(X) else np.asarray(X))
+    rows = DeviceRows(gpu_array(X, "X") if is_on_gpu(X) else np.asarray(X))
     return CudaTrainer(network, "adam", **options), rows, rows
 
 

@@ -36,6 +36,16 @@ def trainer_class(device):
     return CudaTrainer
 
 
+def moved_to(trainer, device):
+    """Return the trainer, or one of another device with its state."""
+    wanted = trainer_class(device)
+    if type(trainer) is wanted:
+        return trainer
+    moved = wanted.__new__(wanted)
+    moved.__setstate__(trainer.__getstate__())
+    return moved
+
+
 def rows_for(X, scale, device="cpu"):
     """Return the rows of X that an engine reads, and what keeps them; those of an array on a GPU stay there."""
     if device == "cpu" and not isinstance(X, GpuArray):

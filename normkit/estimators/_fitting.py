@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_sample_weight
 from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import batch_edges
-from normkit.estimators._device import check_device, on_host, trainer_class
+from normkit.estimators._device import check_device, moved_to, on_host, trainer_class
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
@@ -279,10 +279,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         edges = self._batch_edges(len(order))
         if not incremental or not hasattr(self, "_trainer"):
             self._start_optimizer(len(edges) - 1)
-        elif type(self._trainer) is not trainer_class(self.device):  # the moments go to the other one
-            state = self._trainer.__getstate__()
-            self._trainer = trainer_class(self.device).__new__(trainer_class(self.device))
-            self._trainer.__setstate__(state)
+        else:
+            self._trainer = moved_to(self._trainer, self.device)
         epochs = 1 if incremental else self.max_iter
         self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)

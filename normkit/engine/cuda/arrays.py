@@ -18,8 +18,6 @@ class GpuArray:
     """
 
     def __init__(self, owner, name="X"):
-        if getattr(owner, "requires_grad", False):
-            owner = owner.detach()
         interface = owner.__cuda_array_interface__
         self.owner, self.shape = owner, tuple(int(size) for size in interface["shape"])
         self.dtype = np.dtype(interface["typestr"])
@@ -54,8 +52,8 @@ def is_on_gpu(a: Any) -> bool:
     """Return whether an object is an array on a GPU; one that only DLPack can reach is too."""
     if isinstance(a, (np.ndarray, list, tuple, GpuArray)):
         return isinstance(a, GpuArray)
-    if getattr(a, "is_cuda", None) is False:  # torch's tensors have the attribute everywhere, and raise
-        return False
+    if isinstance(answer := getattr(a, "is_cuda", None), bool):  # torch's; the interface of others than these raises
+        return answer
     if hasattr(a, "__cuda_array_interface__"):
         return True
     try:
@@ -68,6 +66,8 @@ def gpu_array(a: Any, name: str) -> GpuArray:
     """Return the view of an array on a GPU; raise TypeError where it cannot be read from here."""
     if isinstance(a, GpuArray):
         return a
+    if getattr(a, "requires_grad", False):
+        a = a.detach()
     if not hasattr(a, "__cuda_array_interface__"):
         raise TypeError(
             f"{name} must have __cuda_array_interface__, as arrays of torch, CuPy, JAX and Numba do, got "

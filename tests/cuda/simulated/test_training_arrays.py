@@ -72,6 +72,29 @@ class OnlyDlpack:
         return 2, 0
 
 
+class Tensor:
+    """What matters of a tensor of torch with a gradient: its interface raises."""
+
+    requires_grad = is_cuda = True
+
+    def __init__(self, array):
+        self._array, self.shape, self.dtype = array, array.shape, array.dtype
+
+    def detach(self):
+        return self._array
+
+    @property
+    def __cuda_array_interface__(self):
+        raise RuntimeError("can't get __cuda_array_interface__ on a tensor that requires grad")
+
+
+def test_tensors_with_a_gradient(gpu, rng):
+    X, y = problem(rng)
+    on_gpu = Tensor(GpuArrayOfTests(gpu, X))
+    model = MLPClassifier(device="cuda", **OPTIONS).fit(on_gpu, y)
+    same(model.predict_proba(on_gpu), model.predict_proba(X))
+
+
 def test_errors(gpu, rng):
     X, y = problem(rng)
     bad = X.copy()
