@@ -83,6 +83,14 @@ def test_losses(gpu, rng, task, dtype):
         np.testing.assert_allclose(mine.predict(X), wanted.predict(X), atol=10 * CLOSE[dtype])
 
 
+def test_large_means(gpu, rng):
+    """What rounding a mean of 1e4 to float32 leaves out is 1e-3 of what is normalized."""
+    X, y = data("softmax", rng)
+    X = (X + rng.uniform(1e4, 2e4, 5)).astype(np.float32)
+    mine, wanted = both("softmax", X, y, normalize_input=True, max_iter=1)
+    np.testing.assert_allclose(mine._network.params, wanted._network.params, atol=CLOSE["float32"])
+
+
 @pytest.mark.parametrize("names", [NAMES[:5], NAMES[5:]], ids="-".join)
 @pytest.mark.parametrize("position", ["before", "after"])
 def test_activations(gpu, rng, names, position):
