@@ -312,6 +312,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                     )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=7)
+        self._trainer.release()
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)

@@ -33,7 +33,7 @@ class CudaTrainer(Trainer):
     """Optimizer state of a network, and its epochs, on a device.
 
     Between epochs the network of the host has the parameters and moving statistics. The optimizer's moments stay on the
-    device; `first` and `second` are their copies from the last time that the trainer was pickled.
+    device until `release`; `first` and `second` are their copies from then, or from when the trainer was pickled.
     """
 
     _on_device: Any = None
@@ -41,6 +41,12 @@ class CudaTrainer(Trainer):
     def _begin(self, network):
         super()._begin(network)
         self._on_device = None
+
+    def release(self):
+        """Give back the memory of the device; the moments come here."""
+        if self._on_device is not None:
+            self._on_device.save_moments(self)
+            self._on_device = None
 
     def __getstate__(self):
         if self._on_device is not None:
@@ -54,8 +60,7 @@ class CudaTrainer(Trainer):
         with rows.device:
             key = _Epochs.key_of(self, rows, Y, sample_weight, edges)
             if self._on_device is None or self._on_device.key != key:
-                if self._on_device is not None:
-                    self._on_device.save_moments(self)
+                self.release()
                 self._on_device = _Epochs(key, self, rows, Y, sample_weight, edges)
             self._on_device.passes.load(network)
             total = self._on_device.run(self.settings, self.steps, sample_weight, order, edges)

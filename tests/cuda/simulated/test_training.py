@@ -3,6 +3,7 @@
 14 rows in batches of 4 leave a batch of 2, and two epochs let both sizes run directly and recorded.
 """
 
+import gc
 import importlib
 import pickle
 from pathlib import Path
@@ -163,13 +164,16 @@ def test_validation_data_and_callbacks(gpu, rng):
     seen = {"cuda": [], "cpu": []}
 
     def callback(model):
-        """See the parameters, change one of them, and stop after the second epoch."""
+        """See the parameters, change one of them and what a recorded step is built of, and stop after two epochs."""
         seen[model.device].append(model.coefs_[0].copy())
         model.coefs_[1][0, 0] += 0.5
+        model.set_params(norm_momentum=0.5, activation="tanh", alpha=0.1)
         return len(seen[model.device]) == 2
 
     models = [
-        model("softmax", device, epoch_callback=callback, max_iter=5).fit(X, y, validation_data=(X[:6], y[:6]))
+        model("softmax", device, epoch_callback=callback, max_iter=5, normalization="batch").fit(
+            X, y, validation_data=(X[:6], y[:6])
+        )
         for device in seen
     ]
     assert_same(*models)
@@ -240,6 +244,10 @@ def test_what_an_epoch_enqueues(gpu, rng, monkeypatch):
     assert third[: third.index("download")] == 4 * replay
     # four arrays of the network, order, steps, table, counter and loss go up; loss and the four arrays come back
     assert third[third.index("download") :] == ["download"] * 5
+    assert gpu.log == ["download"] * 2  # the moments, at the end; then nothing of the fit is left on the device
+    del made
+    gc.collect()
+    assert gpu.memory._allocations == {}
     assert logs[2][: _first_launch(logs[2])] == ["upload"] * 9
 
 
