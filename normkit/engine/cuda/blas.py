@@ -51,7 +51,3 @@ class Blas:
             self._handle, int(transpose_b), int(transpose_a), n, m, k, ctypes.addressof(one), b, ldb, a, lda,
             ctypes.addressof(zero), c, ldc,
         )  # fmt: skip
-
-    def close(self):
-        """Give the handle back."""
-        self._cublas.destroy(self._handle)

@@ -71,9 +71,6 @@ class HostGpu:
     def wait_for_others(self):
         self.waiting("wait for others")
 
-    def synchronize(self):
-        self.waiting("synchronize")
-
     def matrix(self, dtype, pointer, rows, columns, row_length):
         values = self.memory._pointer(pointer, np.dtype(dtype)).values
         assert len(values) >= (rows - 1) * row_length + columns
