@@ -4,18 +4,18 @@ The pairs are canonical, so that the gradient before the output function is ``pr
 sample's weight. Losses are clipped and averaged the way scikit-learn's `neural_network._base` does it.
 """
 
-import math
-
 import numpy as np
 
 from normkit._jit import entry, leaf
 from normkit.math.activations import CODES as ACTIVATIONS
 from normkit.math.activations import activate
 from normkit.math.exp import exp
+from normkit.math.losses import CODES, cross_entropy, loss_of
 
-# scikit-learn's names of the output activation
-CODES = {"softmax": 0, "logistic": 1, "identity": 2, "exp": 3}
+__all__ = ["CODES", "loss_and_gradient", "mean_loss", "predict_outputs"]
+
 _LOGISTIC = ACTIVATIONS["logistic"]
+_cross_entropy, _loss_of = leaf(cross_entropy), leaf(loss_of)
 
 
 @leaf
@@ -54,17 +54,6 @@ def predict_outputs(code, z, top, total):  # scalar, (outputs, n), two (n,) of w
 
 
 @leaf
-def _loss_of(code, p, y, eps):
-    """Loss of one output value."""
-    if code == 1:
-        q = min(max(p, eps), 1.0 - eps)
-        return -(y * math.log(q) if y > 0 else 0.0) - ((1.0 - y) * math.log(1.0 - q) if y < 1 else 0.0)
-    if code == 2:
-        return 0.5 * (y - p) * (y - p)
-    return (y * math.log(y / p) if y > 0 else 0.0) - y + p
-
-
-@leaf
 def loss_and_gradient(code, p, target, share, delta):
     # scalar, (outputs, n), (n, outputs or 1), (n,), (outputs, n)
     """Write delta = share * (p - target); returns the sum of share * loss."""
@@ -79,8 +68,7 @@ def loss_and_gradient(code, p, target, share, delta):
                 d[i] = row[i] * share[i]
         for i in range(n):
             k = int(target[i, 0])
-            q = min(max(np.float64(p[k, i]), eps), 1.0 - eps)
-            loss -= np.float64(share[i]) * math.log(q)
+            loss += np.float64(share[i]) * _cross_entropy(np.float64(p[k, i]), eps)
             delta[k, i] = (p[k, i] - t(1)) * share[i]
         return loss
     for i in range(n):
@@ -103,7 +91,7 @@ def mean_loss(code, p, target, weight):  # scalar, (samples, outputs), (samples,
         w = np.float64(weight[i]) if weight.size > 0 else 1.0
         total += w
         if code == 0:
-            loss -= w * math.log(min(max(np.float64(p[i, int(target[i, 0])]), eps), 1.0 - eps))
+            loss += w * _cross_entropy(np.float64(p[i, int(target[i, 0])]), eps)
         else:
             for j in range(outputs):
                 loss += w * _loss_of(code, np.float64(p[i, j]), np.float64(target[i, j]), eps)

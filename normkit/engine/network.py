@@ -16,6 +16,7 @@ from normkit.engine.plan import (
     make_work,
     prediction_schedule,
 )
+from normkit.engine.rows import Rows
 from normkit.engine.sync import new_barrier
 from normkit.threads import available, single_threaded_blas
 
@@ -181,13 +182,18 @@ class Network:
         return wanted if pays else 1
 
     def predict(self, rows, order, n_threads=None, block=None, before_norm=False):
-        """Return the outputs for rows[order], (samples, outputs); or those of a hidden block, or its norm's input."""
+        """Return the outputs for rows[order], (samples, outputs); or those of a hidden block, or its norm's input.
+
+        `rows` are those of `normkit.engine.rows`, or what has a `predict` of its own: rows on a device.
+        """
         count, width = len(order), self.sizes[-1 if block is None else block]
         result = np.empty((count, width), self.dtype)
         if not count:
             return result
-        chunk = min(PREDICT_CHUNK, count)
         plan = self._bare(block) if before_norm else self.plan
+        if not isinstance(rows, Rows):
+            return rows.predict(self, order, block, plan)
+        chunk = min(PREDICT_CHUNK, count)
         settings = Settings(
             False, losses.CODES[self.output], norm_epsilon=self.norm_epsilon, small_product=small_product()
         )

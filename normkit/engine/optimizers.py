@@ -5,8 +5,11 @@ import math
 import numpy as np
 
 from normkit._jit import leaf
+from normkit.math.updates import CODES, adam, momentum
 
-CODES = {"sgd": 0, "adam": 1, "accumulate": 2}  # accumulate sums gradients, for SciPy's L-BFGS
+__all__ = ["CODES", "schedule_factor", "step_size", "update"]
+# with the flags of `update`, whose loops they are part of
+_adam, _momentum = leaf(adam, inline=True), leaf(momentum, inline=True)
 
 
 @leaf
@@ -58,33 +61,19 @@ def step_parameters(settings, rate, decay, shrink, p, g, first, second):  # scal
     if settings.optimizer == 1:
         b1, b2, eps = t(settings.beta_1), t(settings.beta_2), t(settings.epsilon)
         c1, c2 = t(1.0 - settings.beta_1), t(1.0 - settings.beta_2)
-        zero, tiny_first, tiny_second = t(0), t(1e-25), t(1e-35)
         for i in range(n):
             w = p[i]
             squares += w * w
-            d = g[i] + decay * w
-            m = b1 * first[i] + c1 * d
-            v = b2 * second[i] + c2 * (d * d)
-            # inputs that are always zero would let the moments decay into denormals, which some CPUs
-            # handle a hundred times slower
-            m = m if abs(m) > tiny_first else zero
-            v = v if v > tiny_second else zero
-            first[i] = m
-            second[i] = v
-            p[i] = w * shrink - lr * m / (np.sqrt(v) + eps)
+            p[i], first[i], second[i] = _adam(
+                w, g[i] + decay * w, first[i], second[i], lr, shrink, b1, b2, c1, c2, eps
+            )  # fmt: skip
     elif settings.optimizer == 0:
         mu = t(settings.momentum)
-        # Nesterov looks ahead with the same gradient: p += mu * v_new - lr * d, else p += v_new
-        zero, tiny = t(0), t(1e-30)
         ahead, now = (mu, lr) if settings.nesterov else (t(1), t(0))
         for i in range(n):
             w = p[i]
             squares += w * w
-            d = g[i] + decay * w
-            v = mu * first[i] - lr * d
-            v = v if abs(v) > tiny else zero
-            first[i] = v
-            p[i] = w * shrink + (ahead * v - now * d)
+            p[i], first[i] = _momentum(w, g[i] + decay * w, first[i], lr, shrink, mu, ahead, now)
     else:
         for i in range(n):
             w = p[i]

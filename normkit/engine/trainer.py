@@ -50,6 +50,9 @@ class Trainer:
         if network is not self.network:
             self._begin(network)
 
+    def release(self):
+        """Give back what lies elsewhere than here, at the end of a fit: nothing; buffers wait for another epoch."""
+
     def __getstate__(self):
         return {**self.__dict__, "_work": None}
 

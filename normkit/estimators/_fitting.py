@@ -16,7 +16,7 @@ from sklearn.utils.validation import _check_sample_weight
 from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import batch_edges
-from normkit.engine.trainer import Trainer
+from normkit.estimators._device import check_device, moved_to, on_host, trainer_class
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
@@ -82,6 +82,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
 
     def _fit_checked(self, X, y, sample_weight, incremental, validation_data, first_pass):
         hidden = self._hidden_sizes()
+        check_device(self, X)
+        y, sample_weight = on_host(y, "y"), on_host(sample_weight, "sample_weight")
         X, labels = self._check_targets(X, y, incremental, reset=first_pass)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
@@ -194,6 +196,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             got = f"a tuple of {len(validation_data)}" if isinstance(validation_data, tuple) else type(validation_data)
             raise ValueError(f"validation_data must be a tuple (X, y) or (X, y, sample_weight), got {got}")
         X, y, *weights = validation_data
+        check_device(self, X)
+        y, *weights = (on_host(a, name) for a, name in zip((y, *weights), ("y", "sample_weight")))
         X = self._check_rows(X)
         labels = self._check_labels(y, X)
         weight = _check_sample_weight(weights[0], X) if weights else None
@@ -231,7 +235,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             )
         else:
             self._optimizer = AdamOptimizer([], self.learning_rate_init, self.beta_1, self.beta_2, self.epsilon)
-        self._trainer = Trainer(self._network, self.solver, **self._settings(steps_per_epoch))
+        self._trainer = trainer_class(self.device)(self._network, self.solver, **self._settings(steps_per_epoch))
 
     def _split(self, samples):
         """Indices of the training and the validation rows, drawn as scikit-learn draws them."""
@@ -288,6 +292,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         edges = self._processes.part(self._batch_edges(total))
         if not incremental or not hasattr(self, "_trainer"):
             self._start_optimizer(len(edges) - 1)
+        else:
+            self._trainer = moved_to(self._trainer, self.device)
         self._processes.begin(self._trainer)
         epochs = 1 if incremental else self.max_iter
         self._start_records()
@@ -324,6 +330,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         except KeyboardInterrupt:
             self._processes.interrupted()
             warnings.warn("Training interrupted by user.", stacklevel=7)
+        self._trainer.release()
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)

@@ -5,11 +5,12 @@ import re
 
 import numpy as np
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
 from normkit.engine import initializers
 from normkit.engine.network import NORM_PARAMETERS, Network
-from normkit.engine.rows import DTYPES, rows_of
+from normkit.engine.rows import DTYPES
+from normkit.estimators._device import check_gpu_rows, is_on_gpu, rows_for
 from normkit.estimators._parameters import activations_of, dropouts_of, trained_norm_parameters
 from normkit.estimators.norm_layer import NormLayer
 from normkit.estimators.summary import format_summary
@@ -120,12 +121,25 @@ class NetworkMLP(BaseMultilayerPerceptron):
             self._show_views()
 
     def _check_rows(self, X):
+        if is_on_gpu(X):
+            return check_gpu_rows(self, X, reset=False)
         return validate_data(self, X, accept_sparse=["csr", "csc"], dtype=DTYPES, reset=False)
+
+    def _check_data(self, X, y, reset, **options):
+        """Return X, or its view on the GPU, and y as they pass validation."""
+        if is_on_gpu(X):
+            X = check_gpu_rows(self, X, reset)
+            y = validate_data(self, "no_validation", y, multi_output=True, reset=reset, **options)
+            check_consistent_length(X, y)
+            return X, y
+        return validate_data(
+            self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=DTYPES, reset=reset, **options
+        )
 
     def _outputs(self, X, block=None):
         """Outputs of a block of the network, by default the last, for X as it passed validation."""
         network = self._link()
-        rows, owner = rows_of(X, self.input_scale)
+        rows, owner = rows_for(X, self.input_scale)
         result = network.predict(rows, np.arange(X.shape[0]), self.n_threads, block)
         del owner  # its memory was read until here
         return result
@@ -223,7 +237,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
                 "no layer has moving statistics: they need normalization='batch', 'ghost' or 'renorm', got "
                 f"{self.normalization!r}"
             )
-        rows, owner = rows_of(X, self.input_scale)
+        rows, owner = rows_for(X, self.input_scale)
         try:
             network.recompute_statistics(rows, X.shape[0], self.n_threads)
         except FloatingPointError:

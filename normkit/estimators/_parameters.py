@@ -45,6 +45,7 @@ CONSTRAINTS: dict = {
     "dtype": [StrOptions({"float32", "float64"}), None],
     "epoch_callback": [callable, None],
     "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+    "device": [StrOptions({"cpu", "cuda"})],
 }
 
 

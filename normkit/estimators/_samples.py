@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from normkit.engine.rows import rows_of
+from normkit.estimators._device import rows_for
 
 
 class Samples:
@@ -16,7 +16,7 @@ class Samples:
         dtype = model._network.dtype
         self.X, self.labels, self.sample_weight = X, labels, sample_weight
         self.metadata = {} if sample_weight is None else {"sample_weight": sample_weight}
-        self.rows, self._owner = rows_of(X, model.input_scale)
+        self.rows, self._owner = rows_for(X, model.input_scale, model.device)
         # a read-only array would be another type to the compiler, and compile the engine anew
         self.targets = np.require(targets, dtype, ["C", "W"])
         self.weight = None if weight is None else np.require(weight, dtype, ["C", "W"])

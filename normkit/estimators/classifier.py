@@ -6,9 +6,7 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_array, check_consistent_length, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import validate_data
 
-from normkit.engine.rows import DTYPES
 from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
 
@@ -100,6 +98,12 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
     n_threads : int, default=None
         Threads to train with, at most: a network or batch too small to gain uses one. None: the cores this process
         may use.
+    device : {"cpu", "cuda"}, default="cpu"
+        Where the model is trained. "cuda": on the current NVIDIA GPU, in CUDA graphs, with norms "batch", "layer",
+        "rms", "group" and "dyt" and the same random numbers; needs ``pip install 'normkit[cuda]'``. `fit`,
+        `partial_fit` and `validation_data` then also take arrays on the GPU, of all libraries with
+        ``__cuda_array_interface__``. A fitted model needs no GPU: a prediction runs where its X is, and is a NumPy
+        array.
 
     Attributes
     ----------
@@ -194,11 +198,12 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
         dtype=None,
         epoch_callback=None,
         n_threads=None,
+        device="cpu",
     ):
         set_parameters(self, locals())
 
     def _check_targets(self, X, y, incremental, reset):
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=DTYPES, reset=reset)
+        X, y = self._check_data(X, y, reset)
         y = self._column(y)
         known = self._processes.labels(y)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):

@@ -7,8 +7,6 @@ forms are those that do not cancel: expm1 near zero, erfc in gelu's left tail.
 
 import math
 
-import numpy as np
-
 from normkit._jit import leaf
 from normkit.math.exp import exp, expm1
 
@@ -108,7 +106,7 @@ def _silu_backward(z, a, d):
 
 def _softplus(z):
     t = type(z)
-    return max(z, t(0)) + t(np.log1p(exp(-abs(z))))
+    return max(z, t(0)) + t(math.log1p(exp(-abs(z))))
 
 
 def _softplus_backward(z, a, d):

@@ -94,10 +94,16 @@ def test_times_of_a_dry_run(result):
         assert case["peers"]["normkit"]["verdict"] == "right"
     for case in result["sections"]["host"]["cases"].values():
         assert list(case["peers"]) == ["normkit", "torch"] and case["peers"]["normkit"]["host"]["p50"] > 0
-    for case in result["sections"]["training"]["cases"].values():
+    timed = {key: case for key, case in result["sections"]["training"]["cases"].items() if "engines" in case}
+    assert len(timed) == 2
+    for case in timed.values():
+        assert list(case["engines"]) == ["normkit-cuda", "normkit", "torch"]
         losses = [row["loss"] for row in case["engines"].values()]
         # the same sums in another order, amplified by eight steps of Adam
-        np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+        np.testing.assert_allclose(losses, losses[-1], rtol=1e-3)
+        assert all(row["step"]["p50"] > 0 for row in case["engines"].values())
+    compared = [case for case in result["sections"]["training"]["cases"].values() if "engines" not in case]
+    assert len(compared) == 12 and all(case["difference"] == 0 and case["right"] for case in compared)
 
 
 def test_short_checks_for_the_sanitizer(module):

@@ -18,11 +18,11 @@ DEVICE = driver.Device(0, (9, 0), 132)
 @pytest.fixture(autouse=True)
 def fresh(monkeypatch):
     """Forget drivers, devices and kernels, those of other tests before and this one's after."""
-    driver._driver.cache_clear()
+    driver.bindings.cache_clear()
     driver._device.cache_clear()
     monkeypatch.setattr(library, "_kernels", {})
     yield
-    driver._driver.cache_clear()
+    driver.bindings.cache_clear()
     driver._device.cache_clear()
 
 

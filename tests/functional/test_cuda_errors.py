@@ -175,7 +175,7 @@ def test_other_libraries():
 def test_nothing_is_installed(monkeypatch):
     monkeypatch.setattr(launch, "normalize_rows", REAL["normalize_rows"])
     monkeypatch.setitem(sys.modules, "numba_cuda", None)
-    driver._driver.cache_clear()
+    driver.bindings.cache_clear()
     with pytest.raises(driver.CudaUnavailableError, match=r"pip install 'normkit\[cuda\]'"):
         layer_norm(to_cupy(X))
 

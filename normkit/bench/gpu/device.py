@@ -11,7 +11,7 @@ from normkit.bench.entries import installed
 
 PACKAGES = (
     "normkit", "numba", "numba-cuda", "numpy", "torch", "triton", "liger-kernel", "cupy-cuda13x", "cupy-cuda12x",
-    "cuda-toolkit", "nvidia-nvvm", "nvidia-nvjitlink",
+    "cuda-toolkit", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cublas", "nvmath-python",
 )  # fmt: skip
 _CLOCKS = "clocks.sm,clocks.mem,clocks.max.sm,clocks.max.mem,power.draw,power.limit,temperature.gpu"
 

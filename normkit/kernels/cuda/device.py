@@ -10,6 +10,7 @@ belongs to one compute capability.
 """
 
 import functools
+import math
 import threading
 import weakref
 from typing import Any
@@ -21,13 +22,24 @@ from numba.core import cgutils
 from numba.core.config import ENABLE_CUDASIM as SIMULATED
 
 from normkit.kernels.cuda.variants import ITEM_SIZE, VECTOR_BYTES
+from normkit.math.exp import exp, expm1
 
 if not SIMULATED:
     from numba.cuda import libdevice
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import intrinsic, overload
+
+    # libdevice's take the place of what is made for the vectors of a CPU
+    overload(exp, target="cuda")(lambda x: lambda x: math.exp(x))
+    overload(expm1, target="cuda")(lambda x: lambda x: math.expm1(x))
 
 # How a value is stored
-_STORAGE = {"float16": types.uint16, "bfloat16": types.uint16, "float32": types.float32, "float64": types.float64}
+_STORAGE = {
+    "uint8": types.uint8,
+    "float16": types.uint16,
+    "bfloat16": types.uint16,
+    "float32": types.float32,
+    "float64": types.float64,
+}
 # Whole warps share a mask; a smaller team has its own, so that it may take a branch without its neighbours
 _WARP, _ALL = 32, 0xFFFFFFFF
 
@@ -44,8 +56,11 @@ def signature(kinds, dtype, parameters):
         "x": types.CPointer(_STORAGE[dtype]),
         "p": types.CPointer(_STORAGE[parameters]),
         "a": types.CPointer(real),
+        "k": types.CPointer(types.int64),
+        "d": types.CPointer(types.float64),
         "i": types.int64,
         "r": real,
+        "f": types.float64,
     }
     return types.void(*(kind[k] for k in kinds))
 

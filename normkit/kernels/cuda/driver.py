@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 INSTALL = "pip install 'normkit[cuda]'"
 OLDEST = (7, 5)
-_TYPES = {"x": ctypes.c_void_p, "p": ctypes.c_void_p, "a": ctypes.c_void_p, "i": ctypes.c_int64}
+_TYPES = {**dict.fromkeys("xpakd", ctypes.c_void_p), "i": ctypes.c_int64, "f": ctypes.c_double}
 
 
 class CudaUnavailableError(RuntimeError):
@@ -27,19 +27,18 @@ class Device(NamedTuple):
 
 
 @functools.cache
-def _driver() -> Any:
+def bindings() -> Any:
+    """Return the driver's bindings, with the driver initialized; raise CudaUnavailableError where one is missing."""
     try:
         import numba_cuda  # type: ignore # noqa: F401
         from cuda.bindings import driver  # type: ignore
     except ImportError as error:
-        raise CudaUnavailableError(
-            f"arrays on a GPU need numba-cuda and CUDA's compiler, got {error!r}: {INSTALL}"
-        ) from error
+        raise CudaUnavailableError(f"the GPU needs numba-cuda and CUDA's compiler, got {error!r}: {INSTALL}") from error
     try:
         _check(driver.cuInit(0), driver)
     except RuntimeError as error:
         raise CudaUnavailableError(
-            f"arrays on a GPU need an NVIDIA GPU and its driver for CUDA 13 (version 580 or later), got {error}: "
+            f"this needs an NVIDIA GPU and its driver for CUDA 13 (version 580 or later), got {error}: "
             "install the driver, and see that nvidia-smi lists the GPU"
         ) from error
     return driver
@@ -52,26 +51,27 @@ def _check(result, driver):
     return values[0] if values else None
 
 
-def _call(name, *arguments):
-    driver = _driver()
+def call(name: str, *arguments: Any) -> Any:
+    """Call a function of the driver's; return its result, raise RuntimeError with the name of its status."""
+    driver = bindings()
     return _check(getattr(driver, name)(*arguments), driver)
 
 
 def current_device() -> Device:
     """Return the device whose context is current; raise CudaUnavailableError where kernels cannot run on it."""
-    driver = _driver()
+    driver = bindings()
     result = driver.cuCtxGetDevice()
     if result[0] == driver.CUresult.CUDA_ERROR_INVALID_CONTEXT:  # of torch's threads for gradients, say
-        _call("cuCtxSetCurrent", _call("cuDevicePrimaryCtxRetain", 0))
+        call("cuCtxSetCurrent", call("cuDevicePrimaryCtxRetain", 0))
         result = driver.cuCtxGetDevice()
     return _device(int(_check(result, driver)))
 
 
 @functools.cache
 def _device(number):
-    attribute = _driver().CUdevice_attribute
+    attribute = bindings().CUdevice_attribute
     major, minor, multiprocessors = (
-        _call("cuDeviceGetAttribute", kind, number)
+        call("cuDeviceGetAttribute", kind, number)
         for kind in (
             attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
             attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
@@ -88,7 +88,7 @@ def _device(number):
 
 def load(code: bytes, name: str) -> Any:
     """Return a kernel from machine code, in the current context, in which it stays loaded."""
-    return _call("cuModuleGetFunction", _call("cuModuleLoadData", code), name.encode())
+    return call("cuModuleGetFunction", call("cuModuleLoadData", code), name.encode())
 
 
 def argument_types(kinds: str, dtype: str) -> tuple:
@@ -99,4 +99,4 @@ def argument_types(kinds: str, dtype: str) -> tuple:
 
 def launch(kernel: Any, grid: tuple, block: int, arguments: tuple, types: tuple, stream: int) -> None:
     """Enqueue a kernel on a stream, given by its handle."""
-    _call("cuLaunchKernel", kernel, *grid, block, 1, 1, 0, stream, (arguments, types), 0)
+    call("cuLaunchKernel", kernel, *grid, block, 1, 1, 0, stream, (arguments, types), 0)

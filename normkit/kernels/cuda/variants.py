@@ -8,12 +8,19 @@ that memory is accessed 16 bytes at a time: every pointer and the length of a ro
 from typing import NamedTuple
 
 VECTOR_BYTES = 16
+# Parameters in training stand in lines of so many bytes, each of one kind: not trained, a vector's, or a weight
+# matrix', which alone has a penalty and decays
+LINE = 64
+FIXED, VECTOR, WEIGHT = range(3)
 # Threads of a block where teams have no table
 CHANNEL_BLOCK, TANH_BLOCK, DOWN_BLOCK, SUM_BLOCK = 256, 256, 128, 512
+# and of those of training: threads side by side on a row of a dense layer, and on the outputs of a sample
+DENSE_BLOCK, DENSE_ACROSS, OUTPUT_BLOCK, OUTPUT_ACROSS, UPDATE_BLOCK = 256, 8, 128, 32, 256
 ITEM_SIZE = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
-# Arguments in order: pointers to (x) values, (p) gamma and beta, (a) numbers of the arithmetic; (i) sizes, int64, and
-# (r) a number of the arithmetic. The name is the module's and the factory's, whose docstring has the arguments' names.
+# Arguments in order: pointers to (x) values, (p) gamma and beta, (a) numbers of the arithmetic, (k) int64, (d) float64;
+# (i) sizes, int64, (r) a number of the arithmetic, and (f) a float64. The name is the module's and the factory's, whose
+# docstring has the arguments' names.
 KERNELS = {
     "rows.forward": "xxxppxaaiirr",
     "rows_backward.backward": "xxxpaaxaiir",
@@ -34,6 +41,14 @@ KERNELS = {
     "columns.sums": "xxaaiiiiii",
     "columns.apply": "xaaappxiiiii",
     "columns.gradient": "xxaapaxiiiiii",
+    "batches.gather": "pkkkadaaiiiir",
+    "batches.count_nonfinite": "pkiiii",
+    "dense.forward": "aaaaaaakaakkiifriiiff",
+    "dense.backward": "aaaaaaaaaakkiifriii",
+    "outputs.predict": "aaaii",
+    "outputs.loss": "aaakkkaadiii",
+    "updates.update": "aaaakdkdirrrrr",
+    "updates.finish": "dididkd",
 }
 
 
@@ -168,5 +183,60 @@ class ChannelNorm(NamedTuple):
     fixed: bool
     moving: bool
     x_threads: int
+    block: int
+    blocks: int = 2
+
+
+class Rows(NamedTuple):
+    """Rows of X, read as dtype `parameters`; `shares`: the weights of the samples are written too, `weighted`: read."""
+
+    dtype: str
+    parameters: str
+    shares: bool
+    weighted: bool
+    x_threads: int
+    block: int
+    blocks: int = 2
+
+
+class Dense(NamedTuple):
+    """What follows the product of a dense layer; see `normkit.kernels.cuda.dense`.
+
+    `activation` is a code; `norm` is "", "batch", or "fixed" with given statistics, before the activation or `after`.
+    `cumulative`: the moving statistics are the average of all batches. `sums`: the gradient of the bias is wanted.
+    """
+
+    dtype: str
+    parameters: str
+    activation: int
+    bias: bool
+    norm: str
+    after: bool
+    dropout: bool
+    cumulative: bool
+    sums: bool
+    x_threads: int
+    block: int
+    blocks: int = 2
+
+
+class Outputs(NamedTuple):
+    """The output function and its loss, by their code; `threads` of a warp work on a sample."""
+
+    dtype: str
+    parameters: str
+    code: int
+    bias: bool
+    threads: int
+    block: int
+    blocks: int = 2
+
+
+class Update(NamedTuple):
+    """An optimizer, by its code."""
+
+    dtype: str
+    parameters: str
+    optimizer: int
     block: int
     blocks: int = 2

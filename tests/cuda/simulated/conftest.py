@@ -10,6 +10,7 @@ collect_ignore_glob = [] if SIMULATED else ["test_*.py"]
 
 # Teams as in normkit.kernels.cuda.variants: part of a warp, a warp, several warps, rows that are too long. A simulated
 # thread is a thread, so blocks are small.
+TRAINING = {"DENSE_BLOCK": 16, "DENSE_ACROSS": 4, "OUTPUT_BLOCK": 8, "OUTPUT_ACROSS": 2, "UPDATE_BLOCK": 8}
 TEAMS = {64: (8, 8, 32, True), 192: (32, 8, 32, True), 512: (64, 8, 64, True), 0: (64, 8, 64, False)}
 
 
@@ -36,3 +37,22 @@ def device(monkeypatch):
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def gpu(device, monkeypatch):
+    """A GPU on which models are trained; see `host_gpu.HostGpu`."""
+    from host_gpu import HostGpu
+
+    from normkit.engine.cuda import device as devices
+    from normkit.kernels.cuda import library, variants
+
+    for name in ("CHANNEL_BLOCK", "TANH_BLOCK", "SUM_BLOCK"):
+        monkeypatch.setattr(variants, name, 32)
+    for name, threads in TRAINING.items():
+        monkeypatch.setattr(variants, name, threads)
+    gpu = HostGpu(device)
+    monkeypatch.setattr(library, "enqueue", gpu.enqueue)
+    monkeypatch.setattr(devices, "current", lambda: gpu)
+    monkeypatch.setattr(devices, "of_pointer", lambda pointer: gpu)
+    return gpu

@@ -81,14 +81,17 @@ class Memory:
         """Stand in for `library.enqueue`."""
         bits = {2: np.dtype(np.uint16)}
         real = np.float64 if norm.dtype == "float64" else np.float32
-        values, parameters = (DTYPES[dtype] for dtype in (norm.dtype, norm.parameters))
+        values, parameters = (DTYPES.get(dtype) or np.dtype(dtype) for dtype in (norm.dtype, norm.parameters))
         kinds = {
             "x": bits.get(values.itemsize, values),
             "p": bits.get(parameters.itemsize, parameters),
             "a": np.dtype(real),
+            "k": np.dtype(np.int64),
+            "d": np.dtype(np.float64),
         }
+        scalars = {"i": int, "r": real, "f": np.float64}
         converted = [
-            int(a) if kind == "i" else real(a) if kind == "r" else self._pointer(a, kinds[kind])
+            scalars[kind](a) if kind in scalars else self._pointer(a, kinds[kind])
             for kind, a in zip(KERNELS[name], arguments, strict=True)
         ]
         self.launched.append((name, norm, grid))

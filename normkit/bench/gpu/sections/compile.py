@@ -2,7 +2,7 @@
 
 from normkit.bench.gpu import cases, compile
 from normkit.bench.gpu.peers import normkit_peer, raw_peer
-from normkit.bench.gpu.sections import Item, correctness
+from normkit.bench.gpu.sections import Item, correctness, training
 
 
 def items(run):
@@ -20,6 +20,8 @@ def _calls(run):
     if "correctness" in run.sections:
         for given in correctness.checks(run):
             yield lambda given=given: correctness.launched(run, *given)
+    if "training" in run.sections:
+        yield from training.launched(run)
 
 
 def _call(run, case, peer):

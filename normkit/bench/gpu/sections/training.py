@@ -1,7 +1,7 @@
-"""A small MLP with the modules of normkit.torch and with torch's own: eager, compiled, in a CUDA graph.
+"""A small MLP by MLPClassifier(device="cuda"), and with the modules of normkit.torch and torch's own.
 
-`MLPClassifier(device="cuda")` belongs here when there is one: an entry in ENGINES and a class like `_Torch`, with the
-same data, initial weights and order of rows.
+These run eagerly, compiled, and in a CUDA graph. All have the same data, initial weights and order of rows. Before them
+the engine behind the estimator is compared with the CPU's, norm by norm: the parameters after some epochs.
 """
 
 import time
@@ -10,13 +10,17 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from normkit.bench.gpu import timing
+from normkit.bench.gpu import engine, timing
 from normkit.bench.gpu.sections import Item
 
 SIZES = (784, 256, 128, 64, 10)
 ROWS, LEARNING_RATE, EPSILON, MOMENTUM = 8192, 1e-3, 1e-3, 0.01
 BATCHES = (64, 1024)
 NORMS = ("batch_norm", "layer_norm")
+COMPARED = {
+    "batch_norm": "batch", "layer_norm": "layer", "rms_norm": "rms", "group_norm": "group", "dynamic_tanh": "dyt",
+    "no norm": None,
+}  # fmt: skip
 CHECK_STEPS, STEPS = 8, 50
 # of the mean loss of the first steps; TF32 is off, what is left is another order of sums, amplified by the training
 TOLERANCE = 2e-2
@@ -31,6 +35,7 @@ class Engine(NamedTuple):
 
 
 ENGINES = {
+    "normkit-cuda": Engine('MLPClassifier(device="cuda")', True, "engine"),
     "normkit": Engine("normkit.torch, eager", True, "eager"),
     "normkit-graph": Engine("normkit.torch, CUDA graph", True, "graph"),
     "normkit-compile": Engine("normkit.torch, torch.compile", True, "compile"),
@@ -39,17 +44,40 @@ ENGINES = {
     "torch-graph": Engine("torch, CUDA graph", False, "graph"),
     "torch-compile-graph": Engine("torch, torch.compile with CUDA graphs", False, "compile-graph"),
 }
-DRY = ("normkit", "torch")
+DRY = ("normkit-cuda", "normkit", "torch")
+# of float64 parameters, relative to the largest: sums in another order, amplified by 15 steps
+SAME = 1e-8
 
 
 def items(run):
     """Return a case for each norm and batch size."""
     batches = (16,) if run.dry else BATCHES[:1] if run.quick else BATCHES
-    return [
+    same = [
+        Item(
+            f"parameters, {name} {position}",
+            lambda name=name, position=position: _compare(run, name, position),
+            {"function": name},
+        )
+        for name in COMPARED
+        for position in ("before", "after")
+    ]
+    return same + [
         Item(f"{norm} batch {size}", lambda norm=norm, size=size: _measure(run, norm, size), {"function": norm})
         for norm in NORMS
         for size in batches
     ]
+
+
+def _compare(run, name, position):
+    # a dry run compares the CPU's engine with itself: one type is enough to compile
+    dtype = "float32" if run.dry else "float64"
+    difference = engine.compare(COMPARED[name], position, run.device.kind, dtype)
+    return {
+        "norm": name,
+        "position": position,
+        "difference": timing.number(difference),
+        "right": difference <= SAME,
+    }
 
 
 def _norm(own, name, width):
@@ -125,6 +153,25 @@ class _Torch:
         return step
 
 
+def launched(run):
+    """Yield calls that launch what the section launches of normkit's engine."""
+    for norm in COMPARED.values():
+        for position in ("before", "after"):
+            yield lambda norm=norm, position=position: engine.compare(norm, position, run.device.kind, epochs=1)
+    for norm in NORMS:
+        for batch in BATCHES:
+            yield lambda norm=norm, batch=batch: _start(run, "normkit-cuda", norm, batch, *_data(run, batch))
+
+
+class _Engine:
+    """normkit's engine, which takes many steps at once."""
+
+    def __init__(self, norm, sizes, X, y):
+        model = _network(True, norm, sizes, "cpu")
+        self._engine = engine.Engine(model, norm, sizes, X, y, EPSILON, LEARNING_RATE, MOMENTUM, X.device.type)
+        self.many = self._engine.train
+
+
 def _data(run, batch):
     generator = torch.Generator().manual_seed(1)
     rows = 8 * batch if run.dry else ROWS
@@ -135,8 +182,17 @@ def _data(run, batch):
     return [a.to(run.device.kind) for a in (X, y, order)]
 
 
-def _wall(run, step, order, steps):
+def _wall(run, made, order, steps):
     """Return microseconds a step of wall time, the device's work included."""
+    if isinstance(made, _Engine):
+        steps = steps if run.quick else engine.STEPS
+        rows = order.cpu().numpy()
+        rows = rows[[i % len(rows) for i in range(steps)]]
+        made.many(rows[:1])
+        began = time.perf_counter()
+        made.many(rows)
+        return 1e6 * (time.perf_counter() - began) / steps
+    step = made.step
     step(order[0])
     run.device.synchronize()
     began = time.perf_counter()
@@ -148,6 +204,9 @@ def _wall(run, step, order, steps):
 
 def _start(run, name, norm, batch, X, y, order):
     """Return an engine that has made its first steps, and their mean loss."""
+    if ENGINES[name].way == "engine":
+        made = _Engine(norm, SIZES, X, y)
+        return made, made.many(order.cpu().numpy()[[i % len(order) for i in range(CHECK_STEPS)]])
     made = _Torch(ENGINES[name], norm, SIZES, X, y, batch)
     losses = [made.step(order[i % len(order)]).clone() for i in range(CHECK_STEPS)]
     return made, float(torch.stack(losses).mean())
@@ -167,7 +226,7 @@ def _measure(run, norm, batch):
             engines[name] = {"error": f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"}
             continue
         engines[name] = {"loss": loss}
-        calls[name] = made.step
+        calls[name] = made
     wanted = engines.get("torch", {}).get("loss")
     for name in list(calls):
         loss = engines[name]["loss"]
@@ -176,11 +235,11 @@ def _measure(run, norm, batch):
             del calls[name]
     steps = 3 if run.quick else STEPS
 
-    def sample(step, count):
-        return [_wall(run, step, order, steps) for _ in range(max(1, count // 5))]
+    def sample(made, count):
+        return [_wall(run, made, order, steps) for _ in range(max(1, count // 5))]
 
     for name, times in timing.interleaved(calls, sample, run.quick).items():
         engines[name]["step"] = times
     labels = {name: ENGINES[name].label for name in engines}
-    right = "error" not in engines["normkit"]
+    right = not any("error" in row for name, row in engines.items() if ENGINES[name].own)
     return {"norm": norm, "batch": batch, "sizes": list(SIZES), "labels": labels, "engines": engines, "right": right}
