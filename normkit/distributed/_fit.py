@@ -90,6 +90,7 @@ def _quiet(model, quiet):
 def _check(model, validated, synchronize):
     for wrong, what in (
         (model.solver == "lbfgs", "solver='lbfgs': use 'adam' or 'sgd'"),
+        (model.device != "cpu", f"device={model.device!r}: use 'cpu'"),
         (getattr(model, "class_weight", None) == "balanced", "class_weight='balanced': give a dict"),
         (model.early_stopping and not validated, "early_stopping=True without validation_data on rank 0"),
         (model.normalization == "renorm" and not synchronize, "normalization='renorm' with synchronize=False"),

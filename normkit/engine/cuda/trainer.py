@@ -53,8 +53,10 @@ class CudaTrainer(Trainer):
             self._on_device.save_moments(self)
         return {**super().__getstate__(), "_on_device": None}
 
-    def run(self, rows, Y, sample_weight, order, edges, n_threads=None):
+    def run(self, rows, Y, sample_weight, order, edges, n_threads=None, processes=None):
         """One epoch, as `Trainer.run`; `rows` is a `normkit.engine.cuda.rows.DeviceRows`."""
+        if processes is not None:
+            raise NotImplementedError("several processes train on the CPU alone")
         network = self.network
         self.settings = self.settings._replace(norm_epsilon=network.norm_epsilon, loss=losses.CODES[network.output])
         with rows.device:

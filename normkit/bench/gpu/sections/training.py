@@ -207,9 +207,9 @@ def _start(run, name, norm, batch, X, y, order):
     if ENGINES[name].way == "engine":
         made = _Engine(norm, SIZES, X, y)
         return made, made.many(order.cpu().numpy()[[i % len(order) for i in range(CHECK_STEPS)]])
-    made = _Torch(ENGINES[name], norm, SIZES, X, y, batch)
-    losses = [made.step(order[i % len(order)]).clone() for i in range(CHECK_STEPS)]
-    return made, float(torch.stack(losses).mean())
+    network = _Torch(ENGINES[name], norm, SIZES, X, y, batch)
+    losses = [network.step(order[i % len(order)]).clone() for i in range(CHECK_STEPS)]
+    return network, float(torch.stack(losses).mean())
 
 
 def _measure(run, norm, batch):
