@@ -16,6 +16,7 @@ TRUSTED_TYPES = [
     "normkit.engine.norms.Moving",
     "normkit.engine.plan.Plan",
     "normkit.engine.plan.Settings",
+    "normkit.engine.cuda.trainer.CudaTrainer",
     "normkit.engine.trainer.Trainer",
     "normkit.estimators.classifier.MLPClassifier",
     "normkit.estimators.regressor.MLPRegressor",

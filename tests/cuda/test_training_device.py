@@ -358,6 +358,7 @@ def test_no_memory_left(monkeypatch):
         ({"solver": "lbfgs"}, "device='cuda' needs solver='adam' or solver='sgd', got solver='lbfgs'"),
         ({"normalization": "ghost"}, "normalization must be among None, 'batch', .* with device='cuda', got 'ghost'"),
         ({"normalization": "renorm"}, "got 'renorm'"),
+        ({"normalization": "batch", "norm_noise": 0.5}, "norm_noise must be 0 with device='cuda', got 0.5"),
     ],
 )
 def test_what_a_gpu_does_not_have(monkeypatch, options, match):
