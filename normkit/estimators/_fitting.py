@@ -16,7 +16,9 @@ from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import batch_edges
 from normkit.engine.trainer import Trainer
+from normkit.estimators._divergence import LastFinite, is_finite
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
+from normkit.estimators._memory import check_memory
 from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
 from normkit.estimators._samples import Samples
@@ -85,7 +87,9 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         if first_pass:
-            self._initialize(sizes, np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64)))
+            dtype = np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64))
+            check_memory(self, sizes, dtype, X.shape[0])
+            self._initialize(sizes, dtype)
         self._check_network(sizes)
         samples = Samples(self, X, labels, self._encode(labels), weight, sample_weight)
         if self.solver == "lbfgs":
@@ -93,7 +97,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             fit_lbfgs(self, samples)
         else:
             self._fit_epochs(samples, incremental, self._check_validation_data(validation_data))
-        if not all(np.isfinite(values).all() for values in (*self.coefs_, *self.intercepts_)):
+        if not is_finite(self._link()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
@@ -288,6 +292,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         # record of the best one shares memory with the weights that it goes on to train
         first_fit = self.early_stopping and self.best_validation_score_ == -np.inf
         best = self._network.state() if first_fit else None
+        last_finite = LastFinite(self._network, trained=self.t_ > 0)
         try:
             self.n_iter_ = 0
             for _ in range(epochs):
@@ -295,11 +300,15 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                 if self.shuffle:
                     self._random_state.shuffle(order)  # as sklearn.utils.shuffle orders it, without two copies
                 self._train_epoch(samples, order, edges)
+                finite = last_finite.keep(self._network)
                 score = None if watched is None else self._record_validation(watched, held_out, samples, all_rows)
                 if self._count_no_improvement(score):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
                 stop = self._epoch_ends(task, samples)
+                if not finite:
+                    last_finite.restore(self)
+                    break
                 if self._has_converged() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
@@ -311,6 +320,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                     )
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=7)
+            if not last_finite.keep(self._network):
+                last_finite.restore(self)
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)
