@@ -17,7 +17,9 @@ from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
 from normkit.engine.network import batch_edges
 from normkit.estimators._device import check_device, moved_to, on_host, trainer_class
+from normkit.estimators._divergence import LastFinite, is_finite
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
+from normkit.estimators._memory import check_memory
 from normkit.estimators._monitoring import MonitoringMLP
 from normkit.estimators._parameters import activations_of, averages_over_batch, norm_settings, per_layer
 from normkit.estimators._processes import OneProcess
@@ -93,6 +95,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         dtype = np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64))
         self._processes.same(features=X.shape[1], outputs=self.n_outputs_, dtype=dtype.name)
         if first_pass:
+            check_memory(self, sizes, dtype, X.shape[0])
             self._initialize(sizes, dtype)
         self._check_network(sizes)
         samples = Samples(self, X, labels, self._encode(labels), weight, sample_weight)
@@ -101,7 +104,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             fit_lbfgs(self, samples)
         else:
             self._fit_epochs(samples, incremental, self._check_validation_data(validation_data))
-        if not all(np.isfinite(values).all() for values in (*self.coefs_, *self.intercepts_)):
+        if not is_finite(self._link()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
                 " contain large values and need to be preprocessed."
@@ -294,7 +297,8 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
             self._start_optimizer(len(edges) - 1)
         else:
             self._trainer = moved_to(self._trainer, self.device)
-        self._processes.begin(self._trainer)
+        trainer = self._trainer
+        self._processes.begin(trainer)
         epochs = 1 if incremental else self.max_iter
         self._start_records()
         context = self._init_callback_context(task_name="fit", max_subtasks=epochs)
@@ -303,6 +307,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         # record of the best one shares memory with the weights that it goes on to train
         first_fit = self.early_stopping and self.best_validation_score_ == -np.inf
         best = self._network.state() if first_fit else None
+        last_finite = LastFinite(self._network, trained=self.t_ > 0)
         try:
             self.n_iter_ = 0
             for _ in range(epochs):
@@ -311,6 +316,7 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                     # as sklearn.utils.shuffle orders it, without two copies
                     self._processes.shuffle(self._random_state, order)
                 self._train_epoch(samples, order, edges, total)
+                finite = last_finite.keep(self._network)
                 score = None
                 if watching or self.early_stopping:
                     score = self._record_validation(watched, held_out, samples, all_rows)
@@ -318,6 +324,9 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
                     best = self._network.state()
                 self._optimizer.iteration_ends(self.t_)
                 stop = self._processes.any(self._epoch_ends(task, samples))
+                if not finite:
+                    last_finite.restore(self)
+                    break
                 if self._has_converged() or stop or incremental:
                     break
                 if self.n_iter_ == self.max_iter:
@@ -330,7 +339,9 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         except KeyboardInterrupt:
             self._processes.interrupted()
             warnings.warn("Training interrupted by user.", stacklevel=7)
-        self._trainer.release()
+            if not last_finite.keep(self._network):
+                last_finite.restore(self)
+        trainer.release()
         if best is not None and best[0].shape == self._network.params.shape:
             self._network.restore(best)
         self._task_ends(context, samples)

@@ -12,7 +12,7 @@ from normkit.engine.trainer import Trainer
 from normkit.estimators._parameters import averages_over_batch, norm_settings, trained_norm_parameters
 
 # Rows at a time where nothing is averaged over the batch: the buffers need not grow with the data
-_CHUNK = 2048
+CHUNK = 2048
 
 
 class Objective:
@@ -32,7 +32,7 @@ class Objective:
         self.trainer = Trainer(
             network, "accumulate", total_weight=total, **{**norm_settings(model), "norm_momentum": 1.0}
         )  # fmt: skip
-        self.edges = batch_edges(count, count if averages_over_batch(model) else min(count, _CHUNK))
+        self.edges = batch_edges(count, count if averages_over_batch(model) else min(count, CHUNK))
         self.order = np.arange(count)
         blocks = range(1, len(network.sizes))
         norms = [(name, b) for name in trained_norm_parameters(model) for b in network.norm_blocks()]

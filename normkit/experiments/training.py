@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
 from normkit import distributed
 from normkit.estimators import MLPClassifier, MLPRegressor
@@ -108,6 +109,8 @@ def _interruptible() -> Iterator[None]:
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message="Training interrupted by user")
+        # a run that diverged is recorded as such
+        warnings.filterwarnings("ignore", message="Training diverged", category=ConvergenceWarning)
         try:
             yield
         except UserWarning:
