@@ -65,7 +65,8 @@ def test_what_one_rank_alone_cannot_do_ends_both(broken, code, message, start, t
     program = tmp_path / "program.py"
     program.write_text(PROGRAM.format(arguments=TRAIN[2:], broken=broken))
     result = start(["-m", "mpi4py", str(program)]).end(120)
-    assert result.code == code and message in result.err, result
+    # the launcher's code is that of the rank which ended first, and the other rank's failure is 1
+    assert result.code in (code, 1) and message in result.err, result
 
 
 def test_launcher_without_mpi4py_and_of_another_mpi(table, tmp_path):
