@@ -29,6 +29,7 @@ myst_heading_anchors = 3
 pygments_style = "tango"
 
 autosummary_generate = True
+toc_object_entries_show_parents = "hide"
 autodoc_member_order = "alphabetical"
 # normkit.torch's docstrings are its own: torch need not be there to build
 autodoc_mock_imports = autosummary_mock_imports = ["torch"]
@@ -53,4 +54,12 @@ html_theme_options = {
 # options of commands keep their two hyphens
 smartquotes = False
 
-html_sidebars = {"explanation/engine": [], "index": [], "tutorial": [], "tutorial.zh": [], "quickstart": []}
+html_sidebars = {
+    "explanation/engine": [],
+    "index": [],
+    "tutorial": [],
+    "tutorial.zh": [],
+    "quickstart": [],
+    "benchmarks": [],
+    "comparison": [],
+}
