@@ -21,10 +21,9 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_click",
 ]
-exclude_patterns = ["_ext", "_templates"]
-templates_path = ["_templates"]
+exclude_patterns = ["_ext"]
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 pygments_style = "tango"
 
@@ -34,7 +33,6 @@ autodoc_member_order = "alphabetical"
 # normkit.torch's docstrings are its own: torch need not be there to build
 autodoc_mock_imports = autosummary_mock_imports = ["torch"]
 numpydoc_show_class_members = False
-numpydoc_xref_param_type = False
 
 html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"
@@ -49,7 +47,7 @@ html_theme_options = {
     "footer_end": ["sphinx-version"],
     "navigation_with_keys": False,
     "show_toc_level": 2,
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 8,
 }
 # options of commands keep their two hyphens
 smartquotes = False

@@ -92,8 +92,8 @@ def dropout(data, scale):
 
 
 def transfer(data, scale):
-    """Fine-tuning on 200 images that have been changed, in batches of 8."""
-    changes = {"darker": lambda X: 0.5 * X, "inverted": lambda X: 1 - X}
+    """Fine-tuning on 200 other images, as they are or changed, in batches of 8."""
+    changes = {"unchanged": lambda X: X, "darker": lambda X: 0.5 * X, "inverted": lambda X: 1 - X}
     ways = {"not trained again": None, "False": False, '"statistics"': "statistics", "True": True}
     scores = {(way, change): [] for way in ways for change in changes}
     X, y = data.X_test[: scale.test_rows], data.y_test[: scale.test_rows]

@@ -55,6 +55,18 @@ class FittingMLP(CallbackSupportMixin, MonitoringMLP):
         Returns
         -------
         self : object
+
+        Raises
+        ------
+        ValueError
+            If the data or a parameter cannot be used, or the first epoch ended in numbers that are not finite.
+        MemoryError
+            If parameters and layers need more memory than is available; nothing has been trained then.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            Also where a later epoch ended in such numbers: the model is then the one before that epoch.
         """
         return self._fit(X, y, sample_weight, validation_data=validation_data)
 

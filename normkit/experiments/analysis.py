@@ -162,8 +162,8 @@ def _notes(rivals, design: Design, comparisons, baseline, interval: Interval) ->
             f"Differences are taken within a seed. p-values are Holm's over all {len(comparisons)} pairs of choices "
             "of a batch size, at all batch sizes, so that they hold for the best choice although it was picked after "
             "seeing the scores; a difference's ± is widened in the same way. A tie means that these runs show no "
-            "difference, not that there is none. Of three or more choices each pair's t test takes half of its "
-            "variance from all pairs of the batch size (Smyth 2004)."
+            "difference, not that there is none. Of three or more choices each pair's t test takes up to half "
+            "of its variance from all pairs of the batch size, the less the more these differ (Smyth 2004)."
         )
         notes.append(
             "The probability of being the best is that of the mean over seeds, on this data, as far as normal noise of "

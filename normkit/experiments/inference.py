@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, special, stats
 
 CONFIDENCE = 0.95
 POWER = 0.8
 MOST_SEEDS = 1000
 _RESAMPLES = 9999
+_LIKE = 1e4  # half the degrees of freedom from which variances count as equal
 
 
 class Estimate(NamedTuple):
@@ -62,33 +63,51 @@ def estimate(values: Sequence[float], step: float = 0.0, overlap: float = 0.0) -
 
 
 def moderated(differences: Sequence[Estimate], choices: int, overlap: float = 0.0) -> list[Estimate]:
-    """Let the estimates of all pairs of some choices share half of their variance.
+    """Let the estimates of all pairs of some choices share a part of their variance.
 
     A t test of 3 or 5 pairs fails for the few degrees of freedom of its variance. The moderated t test (Smyth 2004,
-    Linear models and empirical Bayes methods) takes a mean of the pair's own variance and that of all pairs, here in
-    equal shares. If all variances were equal, ``(n - 1) * 4 * (choices - 1) / (choices + 2)`` degrees of freedom would
-    come of it (Satterthwaite). They need not be equal: half of the gain is used, and 2 (n - 1) at most, with which
-    simulated false alarms stay below 5 % for variances that differ a hundredfold. Two choices have nothing to share.
+    Linear models and empirical Bayes methods) takes a mean of the pair's own variance and a common one, by the
+    degrees of freedom of both; those of the common one follow from how much the logarithms of the variances scatter
+    beyond chance (its section 6.2): pairs as unlike as those with and without a choice that some seeds ruin share
+    little. Here the common variance counts as much as the own at most, since pairs of the same choices are no
+    independent ones. In equal shares they would give ``(n - 1) * 4 * (choices - 1) / (choices + 2)`` degrees of
+    freedom if all variances were equal (Satterthwaite); half of the gain is used, and 2 (n - 1) at most, with which
+    simulated false alarms stay near or below 5 %. Two choices have nothing to share.
 
     Parameters
     ----------
     differences : sequence of Estimate
+        Of equally many values, or nearly so.
     choices : int
         Number of choices that the pairs are made of.
     overlap : float
         That of the estimates.
     """
-    if not differences:
-        return []
-    variances = [one.error**2 / (1 / one.n + overlap) for one in differences]
-    common = float(np.mean(variances))
-    gain = min(2.0, (5 * choices - 2) / (2 * choices + 4))
+    variances = np.array([one.error**2 / (1 / one.n + overlap) for one in differences])
+    if choices < 3 or len(differences) < 2 or not variances.all():
+        return list(differences)
+    freedom = float(np.mean([one.freedom for one in differences]))
+    common, prior = _common_variance(variances, freedom)
+    share = min(prior, freedom) / (min(prior, freedom) + freedom)
+    gain = 1 + 2 * share * (min(2.0, (5 * choices - 2) / (2 * choices + 4)) - 1)
     return [
         one._replace(
-            error=float(np.sqrt((own + common) / 2 * (1 / one.n + overlap))), freedom=one.freedom * gain
+            error=float(np.sqrt((share * common + (1 - share) * own) * (1 / one.n + overlap))),
+            freedom=one.freedom * gain,
         )
         for one, own in zip(differences, variances)
     ]  # fmt: skip
+
+
+def _common_variance(variances, freedom):
+    """Return what variances of equal degrees of freedom have in common, and how many degrees of freedom that has."""
+    half = freedom / 2
+    logs = np.log(variances) - special.digamma(half) + np.log(half)
+    scatter = float(np.var(logs, ddof=1) - special.polygamma(1, half))
+    if scatter <= special.polygamma(1, _LIKE):
+        return float(np.mean(variances)), np.inf
+    prior = optimize.brentq(lambda x: special.polygamma(1, x) - scatter, 1e-6, _LIKE)
+    return float(np.exp(np.mean(logs) + special.digamma(prior) - np.log(prior))), 2 * prior
 
 
 def bootstrap_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:

@@ -1,9 +1,18 @@
-"""Fits in threads, forked and spawned processes, and joblib's workers, each under a time limit."""
+"""Fits and norms in threads, forked and spawned processes, joblib's workers, and another library's threads.
+
+Every combination has a time limit, and the results must be those of one fit after the other, to the last bit.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
 
 import pytest
 
 PROGRAM = """
 import concurrent.futures
+import ctypes
 import multiprocessing
 import os
 
@@ -21,12 +30,20 @@ LARGE = np.random.default_rng(0).normal(size=(400, 300))
 def fit(seed):
     # small networks too use the threads that they are given; set here, where every kind of worker passes
     Network.choose_threads = lambda self, n_threads, *sizes: n_threads or 1
-    normkit.batch_norm(LARGE)  # Numba's threads, beside the engine's own
-    norm = "batch" if seed % 2 else "layer"
+    norm = (None, "batch", "ghost", "renorm", "layer", "rms", "group", "dyt")[seed]
     model = normkit.MLPClassifier(
-        (12, 6), normalization=norm, max_iter=3, batch_size=30, random_state=seed, n_threads=2
+        (12, 6), normalization=norm, max_iter=3, batch_size=30, random_state=seed, n_threads=2, norm_groups=2
     )
-    return model.fit(X, y).predict_proba(X)
+    return np.append(model.fit(X, y).predict_proba(X), norms(seed))
+
+
+def norms(seed):
+    # Numba's threads, beside the engine's own; sums of bits, so that little is sent between processes
+    x = LARGE + seed
+    batch, mean, rstd = normkit.batch_norm(x, return_stats=True)
+    back = normkit.batch_norm_backward(x, x, None, mean, rstd)
+    others = normkit.layer_norm(x), normkit.rms_norm(x), normkit.group_norm(x, 4, axis=1), normkit.dynamic_tanh(x)
+    return np.array([np.ascontiguousarray(a).view(np.uint64).sum() >> 12 for a in (batch, *back, *others)], float)
 
 
 def send(seed, queue):
@@ -50,11 +67,18 @@ def main():
     print("alone", same([fit(seed) for seed in range(8)]), flush=True)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         print("threads", same(list(pool.map(fit, range(8)))), flush=True)
-    for method in ("fork", "spawn"):
-        print(method, same([in_a_process(method, 0)]), flush=True)
+    for method, seeds in (("fork", range(8)), ("spawn", range(1))):
+        print(method, same([in_a_process(method, seed) for seed in seeds]), flush=True)
     for backend in ("threading", "loky"):
         results = joblib.Parallel(n_jobs=2, backend=backend)(joblib.delayed(fit)(seed) for seed in range(4))
         print(backend, same(results), flush=True)
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        print("pool", same(pool.map_async(fit, range(4)).get(timeout=120)), flush=True)
+    if os.path.exists("openmp.so"):
+        results = {}
+        call = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda i: results.setdefault(i, fit(i)))
+        ctypes.CDLL(os.path.abspath("openmp.so")).parallel(4, call)
+        print("in OpenMP", same([results[i] for i in range(4)]), flush=True)
     print("alone again", same([fit(0)]), flush=True)
 
 
@@ -63,9 +87,58 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp"])
-def test_every_way_to_run_in_parallel(layer, run_python):
+OPENMP = """
+void parallel(int n, void (*call)(int)) {
+#pragma omp parallel for num_threads(4) schedule(static, 1)
+    for (int i = 0; i < n; i++) call(i);
+}
+"""
+
+
+@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+def test_every_way_to_run_in_parallel(layer, run_python, tmp_path, monkeypatch):
     """All in one process, since each must also work after the others."""
+    # where pip puts libtbb, and the loader does not look
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{sys.prefix}/lib", prepend=os.pathsep)
+    if layer == "tbb":
+        probe = "from numba.np.ufunc import tbbpool"
+        if subprocess.run([sys.executable, "-c", probe], capture_output=True, timeout=60).returncode:
+            pytest.skip("the threading layer tbb is not installed: pip install tbb")
+    monkeypatch.chdir(tmp_path)
+    steps = ["alone", "threads", "fork", "spawn", "threading", "loky", "pool"]
+    compiler = shutil.which("gcc")
+    if compiler:
+        (tmp_path / "openmp.c").write_text(OPENMP)
+        subprocess.run([compiler, "-shared", "-fPIC", "-fopenmp", "openmp.c", "-o", "openmp.so"], check=True)
+        steps.append("in OpenMP")
     output = run_python(PROGRAM, timeout=300, NUMBA_THREADING_LAYER=layer)
-    steps = ["alone", "threads", "fork", "spawn", "threading", "loky", "alone again"]
-    assert output.splitlines() == [f"{step} True" for step in steps]
+    # TBB remarks on a fork that it cannot end its threads for it
+    lines = [line for line in output.splitlines() if "Unable to join threads" not in line]
+    assert lines == [f"{step} True" for step in [*steps, "alone again"]]
+
+
+def test_ctrl_c_stops_within_the_epoch(run_python):
+    """A signal in the middle of an epoch: the epoch ends, no other begins, and the model works and goes on."""
+    program = """
+        import os, signal
+        import numpy as np
+        from normkit import MLPClassifier
+        from normkit.engine.trainer import Trainer
+
+        X, y = np.random.default_rng(0).normal(size=(120, 10)), np.arange(120) % 3
+        run = Trainer.run
+
+        def interrupted(trainer, *arguments):
+            if trainer.steps == 4 * 6:  # in epoch 5
+                os.kill(os.getpid(), signal.SIGINT)
+            return run(trainer, *arguments)
+
+        Trainer.run = interrupted
+        fit = {"hidden_layer_sizes": (12,), "normalization": "batch", "batch_size": 20, "random_state": 0}
+        model = MLPClassifier(max_iter=100, **fit).fit(X, y)
+        Trainer.run = run
+        expected = MLPClassifier(max_iter=5, **fit).fit(X, y)
+        print(len(model.loss_curve_), np.array_equal(model.predict_proba(X), expected.predict_proba(X)))
+        print(np.isfinite(model.partial_fit(X, y).predict_proba(X)).all())
+    """
+    assert run_python(program, timeout=120).splitlines() == ["5 True", "True"]

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 from normkit.experiments.inference import (
+    _common_variance,
     bootstrap_interval,
     estimate,
     holm_factors,
@@ -75,6 +76,23 @@ def test_three_choices_share_half_of_their_variance():
     assert [one.freedom for one in found] == pytest.approx([2.6] * 3)
     assert moderated([estimate(first)] * 28, 8)[0].freedom == pytest.approx(2 * 1.9)
     assert moderated([estimate(first)] * 190, 20)[0].freedom == 4 and moderated([], 0) == []
+
+
+def test_pairs_as_unlike_as_those_with_a_ruined_choice_share_little():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(200):
+        scores = rng.normal(size=(5, 6)) * np.array([1, 1, 1, 1, 20])[:, None]
+        pairs = [estimate(scores[a] - scores[b]) for a, b in itertools.combinations(range(5), 2)]
+        found.append([one.error / pair.error for one, pair in zip(moderated(pairs, 5), pairs)])
+    assert 0.85 < np.median(np.array(found)[:, 3]) <= 1  # with the ruined one
+    assert 1 < np.median(np.array(found)[:, 0]) < 2  # equal shares would make it 9 times as large
+
+
+def test_the_common_variance_is_that_of_a_scaled_inverse_chi_square():
+    # variances are drawn as the method assumes (Smyth 2004, section 3): 4 degrees of freedom of their own, 7 common
+    rng = np.random.default_rng(0)
+    variances = 3 * 7 / rng.chisquare(7, 100_000) * rng.chisquare(4, 100_000) / 4
+    assert _common_variance(variances, 4) == pytest.approx((3, 7), rel=0.05)
 
 
 @pytest.mark.parametrize("spreads", [[1] * 5, [1, 10, 1, 10, 1], [10, 1, 1, 1, 1]])

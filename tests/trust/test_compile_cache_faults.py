@@ -90,25 +90,3 @@ def test_processes_that_compile_at_once(tmp_path):
         assert process.returncode == 0 and output.split()[0] == "0.125", errors
     assert start().communicate("\n", timeout=120)[0].split() == ["ready", "0.125", "1"]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".nbi", ".nbc")]
-
-
-BARE = """
-import numpy as np
-from normkit import MLPClassifier, _jit
-
-X, y = np.random.default_rng(0).normal(size=(20, 3)), np.arange(20) % 2
-model = MLPClassifier((4,), normalization="batch", max_iter=3, random_state=0).fit(X, y)
-print(bool(_jit.cache_directory()), float(model.loss_).hex())
-"""
-
-
-def test_no_home_and_no_locale(tmp_path):
-    """An environment with nothing in it, as services have it: the same numbers."""
-    own = {**os.environ, "NUMBA_CACHE_DIR": os.path.dirname(os.path.dirname(_jit.cache_directory()))}
-    bare = {"NUMBA_CACHE_DIR": own["NUMBA_CACHE_DIR"], "HOME": "/nonexistent", "LC_ALL": "xx_YY.none", "LANG": ""}
-    outputs = [
-        subprocess.run([sys.executable, "-W", "ignore", "-c", BARE], env=environment, capture_output=True, timeout=300)
-        for environment in (own, bare)
-    ]
-    assert [done.returncode for done in outputs] == [0, 0], outputs[1].stderr
-    assert outputs[0].stdout == outputs[1].stdout and outputs[0].stdout.startswith(b"True 0x")
