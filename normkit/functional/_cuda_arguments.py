@@ -1,5 +1,6 @@
 """What stands before and behind a launch: parameters, statistics and outputs as contiguous memory on the device."""
 
+from normkit.functional import _arrays
 from normkit.functional._arrays import check_place, memory_for, real_error, shape_error
 from normkit.functional._cuda_arrays import device_array
 
@@ -16,23 +17,32 @@ def contiguous(a, order):
     return (a if order is None else a.transpose(order)).contiguous()
 
 
+def operand_like(a, data, kind, name, like="x"):
+    """Return an array of the shape and dtype of x's (data, kind); `like` is what x is called."""
+    array = device_array(a, name)
+    if array is not None and array.kind is kind and array.shape == data.shape and array.owner is a:
+        return array
+    return _arrays.operand_like(a, data, kind, name, like)
+
+
 def parameter(a, shape, name, kind):
     """Return gamma, beta or a statistic, in a dtype that kernels know: that of the values or of the arithmetic."""
-    array = device_array(a.detach() if getattr(a, "requires_grad", False) else a, name)
+    array = device_array(a, name)
     if array is None:
         got, how = type(a).__name__, kind.move.format(name)
         raise TypeError(
             f"{name} must be in {kind.place}, as the other arrays are, got {got} in the host's memory; "
             f"move it there, as with {how}"
         )
-    check_place(array, kind.place, name)
-    if not array.dtype.startswith(_REAL):
-        raise real_error(array, name)
+    if array.kind is not kind and array.kind is not kind.numbers:
+        check_place(array, kind.place, name)
+        if not array.dtype.startswith(_REAL):
+            raise real_error(array, name)
     if array.shape != shape:
         raise shape_error(array, shape, name)
-    if array.dtype != kind.dtype:
+    if array.kind is not kind:
         array = array.astype(kind.number)
-    return array.contiguous()
+    return array if array.is_contiguous else array.copied()
 
 
 def scale_and_shift(gamma, beta, shape, kind):
@@ -50,19 +60,30 @@ def statistic(a, shape, name, kind):
     return parameter(a, shape, name, kind).astype(kind.number)
 
 
-def new_statistic(shape, data, kind):
-    """Return memory for a statistic; NaN where there is no value to take it of."""
-    return data.empty(shape, kind.number) if data.size else data.full(shape, float("nan"), kind.number)
+def new_statistics(count, shape, data, kind):
+    """Return memory for so many statistics, (count, *shape); NaN where there is no value to take them of.
+
+    One piece: taking memory is what costs a call most.
+    """
+    shape = (count, *shape)
+    return data.empty(shape, kind.numbers) if data.size else data.full(shape, float("nan"), kind.numbers)
 
 
-def new_gradient(shape, data, kind):
-    """Return memory for the gradient of a parameter; zeros where there is nothing to add up."""
-    return data.empty(shape, kind.number) if data.size else data.full(shape, 0, kind.number)
+def new_gradients(count, shape, data, kind):
+    """Return memory for so many gradients of parameters, (count, *shape); zeros where there is nothing to add up."""
+    shape = (count, *shape)
+    return data.empty(shape, kind.numbers) if data.size else data.full(shape, 0, kind.numbers)
 
 
 def memory(out, data, kind, name="out"):
     """Return the memory that a result belongs in: that of out, or new one like data for None."""
-    return data.empty_like() if out is None else memory_for(out, data, kind, name)
+    if out is None:
+        return data.empty_like()
+    array = device_array(out, name)
+    if array is not None and array.kind is kind and array.shape == data.shape:
+        if array.is_contiguous and array.owner is out:
+            return array
+    return memory_for(out, data, kind, name)
 
 
 class Output:
@@ -93,7 +114,7 @@ class Output:
             clear = not any(self._overlaps(a) and a.pointer != self.pointer for a in places)
             clear &= not any(self._overlaps(a) for a in others if a is not None)
         if not clear:
-            self.written = memory.empty(self._meant.shape, memory.dtype)
+            self.written = memory.empty(self._meant.shape, memory.kind)
             self.pointer = self.written.pointer
 
     def _overlaps(self, a):

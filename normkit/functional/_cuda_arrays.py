@@ -29,28 +29,49 @@ class _Described:
 class DeviceArray:
     """An array on a device, as what stands before and behind a kernel sees it; one subclass a library.
 
-    Attributes
+    What a call asks for is read from the library once.
+
+    Parameters
     ----------
     owner : the library's array
+    kind : DeviceKind, optional
+    shape : tuple of int, optional
+        Both of new memory, which is contiguous: nothing has to be read then but where it is.
+
+    Attributes
+    ----------
+    owner : the library's array, without a graph of gradients
     shape : tuple of int
-    dtype : name of the dtype
-    device : int
+    kind : DeviceKind
+    is_contiguous : bool
+    pointer : int
     """
 
-    __slots__ = ("owner", "shape", "dtype", "device")
+    __slots__ = ("owner", "shape", "kind", "is_contiguous", "pointer")
     library = ""
     conversion = ""  # to float32, of a name
     move = ""  # to the device, of a name
     owner: Any
     shape: tuple[int, ...]
-    dtype: str
-    device: int
+    kind: "DeviceKind"
+    is_contiguous: bool
+    pointer: int
+    strides: Any  # in bytes, which a library must tell
 
-    # What a library must tell
-    pointer: Any
-    itemsize: Any
-    strides: Any
-    is_contiguous: Any
+    @property
+    def dtype(self):
+        """Name of the dtype."""
+        return self.kind.dtype
+
+    @property
+    def place(self):
+        """Where the array is, in words."""
+        return self.kind.place
+
+    @property
+    def itemsize(self):
+        """Number of bytes of an element."""
+        return self.kind.itemsize
 
     @property
     def ndim(self):
@@ -65,17 +86,21 @@ class DeviceArray:
     @property
     def nbytes(self):
         """Number of bytes of the elements."""
-        return self.size * self.itemsize
+        return self.size * self.kind.itemsize
 
     @property
     def flags(self):
         """What NumPy tells of the order of memory."""
         return _Flags(self.is_contiguous)
 
-    @property
-    def place(self):
-        """Where the array is, in words."""
-        return f"{self.library}'s memory on device {self.device}"
+    def rows(self):
+        """Return the library's arrays along the first axis."""
+        return [self.owner[i] for i in range(self.shape[0])]
+
+    def row_pointers(self):
+        """Return the address of each of these; the array must be contiguous."""
+        step = self.nbytes // self.shape[0]
+        return [self.pointer + i * step for i in range(self.shape[0])]
 
     def addresses(self):
         """Return an ndarray with the same addresses, for comparisons of these only: its elements cannot be read."""
@@ -91,17 +116,17 @@ class DeviceArray:
 
     def copied(self) -> "DeviceArray":
         """Return a contiguous copy."""
-        copy = self.empty(self.shape, self.dtype)
+        copy = self.empty(self.shape, self.kind)
         copy.owner[...] = self.owner
         return copy
 
-    def empty(self, shape, dtype) -> "DeviceArray":
+    def empty(self, shape, kind) -> "DeviceArray":
         """Return new memory beside this."""
         raise NotImplementedError
 
     def workspace(self, size):
         """Return so many bytes of new memory."""
-        return self.empty((size,), "uint8")
+        return self.empty((size,), self.kind.of("uint8"))
 
 
 class TorchArray(DeviceArray):
@@ -111,42 +136,49 @@ class TorchArray(DeviceArray):
     library, conversion = "torch", "{}.float()"
     move = "torch.as_tensor({}, device=x.device)"
 
-    def __init__(self, tensor):
-        self.owner, self.shape = tensor, tuple(tensor.shape)
-        self.dtype, self.device = _torch_name(tensor.dtype), tensor.get_device()
-
-    @property
-    def pointer(self):
-        return self.owner.data_ptr()
-
-    @property
-    def itemsize(self):
-        return self.owner.element_size()
+    def __init__(self, owner, kind=None, shape=None):
+        if kind is None:
+            if owner.requires_grad:
+                owner = owner.detach()
+            if owner.is_neg():  # torch keeps a sign apart, which no pointer tells
+                owner = owner.resolve_neg()
+            self.shape, self.is_contiguous = tuple(owner.shape), owner.is_contiguous()
+            key = TorchArray, owner.dtype, owner.get_device()
+            self.kind = _kinds.get(key) or _new_kind(*key)
+        else:
+            self.shape, self.kind, self.is_contiguous = shape, kind, True
+        self.owner, self.pointer = owner, owner.data_ptr()
 
     @property
     def strides(self):
-        size = self.owner.element_size()
-        return tuple(stride * size for stride in self.owner.stride())
-
-    @property
-    def is_contiguous(self):
-        return self.owner.is_contiguous()
+        return tuple(stride * self.itemsize for stride in self.owner.stride())
 
     def transpose(self, order):
         return TorchArray(self.owner.permute(order))
 
     def astype(self, dtype):
-        return self if self.dtype == dtype else TorchArray(self.owner.to(_torch_dtype(dtype)))
+        return self if self.dtype == dtype else TorchArray(self.owner.to(self.kind.of(dtype).native))
 
-    def empty(self, shape, dtype):
-        tensor = sys.modules["torch"].empty(shape, dtype=_torch_dtype(dtype), device=self.owner.device)
-        return TorchArray(tensor)
+    def empty(self, shape, kind):
+        tensor = sys.modules["torch"].empty(shape, dtype=kind.native, device=self.owner.device)
+        return TorchArray(tensor, kind, shape)
 
-    def full(self, shape, value, dtype):
-        return TorchArray(self.owner.new_full(shape, value, dtype=_torch_dtype(dtype)))
+    def full(self, shape, value, kind):
+        return TorchArray(self.owner.new_full(shape, value, dtype=kind.native))
 
     def empty_like(self):
-        return TorchArray(sys.modules["torch"].empty_like(self.owner))
+        tensor = sys.modules["torch"].empty_like(self.owner)
+        return TorchArray(tensor, self.kind, self.shape) if self.is_contiguous else TorchArray(tensor)
+
+    @staticmethod
+    def describe(dtype):
+        """Return the name and the bytes of a dtype."""
+        return str(dtype).removeprefix("torch."), dtype.itemsize
+
+    @staticmethod
+    def native_dtype(name):
+        """Return the library's dtype of a name."""
+        return getattr(sys.modules["torch"], name)
 
     @classmethod
     def current(cls, device):
@@ -156,17 +188,8 @@ class TorchArray(DeviceArray):
     @classmethod
     def stream(cls, device):
         """Return the handle of the stream that the library works on."""
-        return sys.modules["torch"].cuda.current_stream(device).cuda_stream
-
-
-@functools.cache
-def _torch_name(dtype):
-    return str(dtype).removeprefix("torch.")
-
-
-@functools.cache
-def _torch_dtype(name):
-    return getattr(sys.modules["torch"], name)
+        # what torch's own generated code calls: the public way makes an object for 2 us
+        return sys.modules["torch"]._C._cuda_getCurrentRawStream(device)
 
 
 class CupyArray(DeviceArray):
@@ -176,40 +199,46 @@ class CupyArray(DeviceArray):
     library, conversion = "cupy", "{}.astype('float32')"
     move = "cupy.asarray({})"
 
-    def __init__(self, a):
-        self.owner, self.shape = a, a.shape
-        self.dtype, self.device = a.dtype.name, int(a.device.id)
-
-    @property
-    def pointer(self):
-        return self.owner.data.ptr
-
-    @property
-    def itemsize(self):
-        return self.owner.itemsize
+    def __init__(self, owner, kind=None, shape=None):
+        data = owner.data
+        if kind is None:
+            self.shape, self.is_contiguous = owner.shape, owner.flags.c_contiguous
+            key = CupyArray, owner.dtype, data.device_id
+            self.kind = _kinds.get(key) or _new_kind(*key)
+        else:
+            self.shape, self.kind, self.is_contiguous = shape, kind, True
+        self.owner, self.pointer = owner, data.ptr
 
     @property
     def strides(self):
         return self.owner.strides
 
-    @property
-    def is_contiguous(self):
-        return self.owner.flags.c_contiguous
-
     def transpose(self, order):
         return CupyArray(self.owner.transpose(order))
 
     def astype(self, dtype):
-        return self if self.dtype == dtype else CupyArray(self.owner.astype(dtype))
+        return self if self.dtype == dtype else CupyArray(self.owner.astype(self.kind.of(dtype).native))
 
-    def empty(self, shape, dtype):
-        return CupyArray(sys.modules["cupy"].empty(shape, self.owner.dtype if dtype == self.dtype else dtype))
+    def empty(self, shape, kind):
+        return CupyArray(sys.modules["cupy"].empty(shape, kind.native), kind, shape)
 
-    def full(self, shape, value, dtype):
-        return CupyArray(sys.modules["cupy"].full(shape, value, dtype))
+    def full(self, shape, value, kind):
+        return CupyArray(sys.modules["cupy"].full(shape, value, kind.native))
 
     def empty_like(self):
+        if self.is_contiguous:
+            return self.empty(self.shape, self.kind)
         return CupyArray(sys.modules["cupy"].empty_like(self.owner))
+
+    @staticmethod
+    def describe(dtype):
+        """Return the name and the bytes of a dtype."""
+        return dtype.name, dtype.itemsize
+
+    @staticmethod
+    def native_dtype(name):
+        """Return the library's dtype of a name."""
+        return np.dtype(name)
 
     @classmethod
     def current(cls, device):
@@ -225,48 +254,68 @@ class CupyArray(DeviceArray):
 class DeviceKind:
     """What arrays of one dtype on one device have in common; the same object for all of them.
 
+    Parameters
+    ----------
+    array : subclass of DeviceArray
+    native : the library's dtype
+    device : int
+
     Attributes
     ----------
     dtype : name of the dtype
-    arithmetic : dtype that the kernels compute in
+    itemsize : bytes of an element
+    arithmetic : dtype that the kernels compute in; None where they do not know the dtype
     number : name of the arithmetic
+    numbers : DeviceKind of the arithmetic
     place : where the arrays are, in words
     move : how an array comes there, in words with a place for its name
     """
 
-    __slots__ = ("dtype", "arithmetic", "number", "place", "move", "device", "_type")
+    __slots__ = (
+        "dtype", "native", "itemsize", "arithmetic", "number", "numbers", "place", "move", "device", "_array",
+    )  # fmt: skip
     on_device = True
 
-    def __init__(self, array):
-        self.dtype, self.arithmetic = array.dtype, _ARITHMETIC[array.dtype]
+    def __init__(self, array, native, device):
+        self._array, self.native, self.device, self.move = array, native, device, array.move
+        self.dtype, self.itemsize = array.describe(native)
+        self.place = f"{array.library}'s memory on device {device}"
+        self.arithmetic = _ARITHMETIC.get(self.dtype)
         self.number = str(self.arithmetic)
-        self.place, self.move = array.place, array.move
-        self.device, self._type = array.device, type(array)
+        if self.arithmetic is not None:
+            self.numbers = self.of(self.number)
+
+    def of(self, dtype):
+        """Return the kind of another dtype on the device, by its name."""
+        if dtype == self.dtype:
+            return self
+        key = self._array, self._array.native_dtype(dtype), self.device
+        return _kinds.get(key) or _new_kind(*key)
 
     def current(self):
         """Return a context in which new arrays and kernels are the device's."""
-        return self._type.current(self.device)
+        return self._array.current(self.device)
 
     def stream(self):
         """Return the handle of the stream that the library works on."""
-        return self._type.stream(self.device)
+        return self._array.stream(self.device)
 
     @property
     def namespace(self):
         """The library."""
-        return sys.modules[self._type.library]
+        return sys.modules[self._array.library]
 
 
 _kinds: dict[tuple, DeviceKind] = {}
 
 
+def _new_kind(*key):
+    return _kinds.setdefault(key, DeviceKind(*key))
+
+
 def kind_of(array):
     """Return the `DeviceKind` of an array; None where the kernels do not know its dtype."""
-    key = type(array), array.dtype, array.device
-    kind = _kinds.get(key)
-    if kind is None and array.dtype in _ARITHMETIC:
-        kind = _kinds.setdefault(key, DeviceKind(array))
-    return kind
+    return None if array.kind.arithmetic is None else array.kind
 
 
 def device_array(a, name):
@@ -274,8 +323,7 @@ def device_array(a, name):
     torch: Any = sys.modules.get("torch")
     cupy: Any = sys.modules.get("cupy")
     if torch is not None and isinstance(a, torch.Tensor):
-        # torch keeps a sign apart, which no pointer tells
-        return TorchArray(a.resolve_neg()) if is_on_gpu(a) else None
+        return TorchArray(a) if is_on_gpu(a) else None
     if cupy is not None and isinstance(a, cupy.ndarray):
         return CupyArray(a)
     if hasattr(a, "__cuda_array_interface__") or _dlpack_device(a) in _CUDA:

@@ -2,14 +2,15 @@
 
 import functools
 
-from normkit.functional._arrays import check_axis, check_count, check_epsilon, operand_like
+from normkit.functional._arrays import check_axis, check_count, check_epsilon
 from normkit.functional._channels import batch_parts, check_fixed, check_limits, check_values, check_virtual
 from normkit.functional._cuda_arguments import (
     Output,
     contiguous,
     memory,
-    new_gradient,
-    new_statistic,
+    new_gradients,
+    new_statistics,
+    operand_like,
     pointer,
     scale_and_shift,
     statistic,
@@ -45,15 +46,16 @@ def _workspace(data, launches, kind):
     return data.workspace(max(launch.channels_workspace(shape, kind.dtype) for shape, _, _ in launches))
 
 
-def _normalize(parts, kind, x, gamma, beta, parameters, epsilon, y, mean, rstd):
-    """Write mean and rstd, and y unless it is None."""
+def _normalize(parts, kind, x, gamma, beta, parameters, epsilon, y, statistics):
+    """Write mean and rstd to statistics, (2, ...), and y unless it is None."""
     launches = _launches(parts)
     workspace, stream = _workspace(x, launches, kind), kind.stream()
+    mean, rstd = statistics.row_pointers()
     for shape, element, which in launches:
-        at, of = element * x.itemsize, which * mean.itemsize
+        at, of = element * kind.itemsize, which * statistics.itemsize
         launch.normalize_channels(
-            shape, x.pointer + at, pointer(gamma), pointer(beta), y.pointer + at if y else 0, mean.pointer + of,
-            rstd.pointer + of, workspace.pointer, epsilon, dtype=kind.dtype, parameters=parameters, stream=stream,
+            shape, x.pointer + at, pointer(gamma), pointer(beta), y.pointer + at if y else 0, mean + of, rstd + of,
+            workspace.pointer, epsilon, dtype=kind.dtype, parameters=parameters, stream=stream,
         )  # fmt: skip
 
 
@@ -61,26 +63,28 @@ def _gradient(parts, kind, dy, x, gamma, parameters, mean, rstd, dx, fixed=False
     """Write dx; return dgamma and dbeta."""
     launches = _launches(parts)
     workspace, stream = _workspace(x, launches, kind), kind.stream()
-    sums = [x.empty((len(launches), parts.channels), kind.number) for _ in range(2)]
-    row = parts.channels * sums[0].itemsize
+    one = len(launches) == 1
+    sums = new_gradients(2, (parts.channels,) if one else (len(launches), parts.channels), x, kind)
+    dgamma, dbeta = sums.row_pointers()
+    row = parts.channels * sums.itemsize
     for i, (shape, element, which) in enumerate(launches):
-        at, of = element * x.itemsize, which * mean.itemsize
+        at, of = element * kind.itemsize, which * mean.itemsize
         launch.normalize_channels_backward(
             shape, dy.pointer + at, x.pointer + at, pointer(gamma), mean.pointer + of, rstd.pointer + of,
-            dx.pointer + at, sums[0].pointer + i * row, sums[1].pointer + i * row, workspace.pointer,
+            dx.pointer + at, dgamma + i * row, dbeta + i * row, workspace.pointer,
             dtype=kind.dtype, parameters=parameters, stream=stream, fixed=fixed,
         )  # fmt: skip
-    return [a.owner[0] if len(launches) == 1 else a.owner.sum(0) for a in sums]
+    return sums.rows() if one else [a.sum(0) for a in sums.rows()]
 
 
-def _forward(data, kind, parts, shape, gamma, beta, parameters, epsilon, y_memory, out):
+def _forward(data, kind, parts, shape, gamma, beta, parameters, epsilon, y_memory, out, return_stats=True):
     """Return y, and mean and rstd of a shape."""
-    mean, rstd = new_statistic(shape, data, kind), new_statistic(shape, data, kind)
+    statistics = new_statistics(2, shape, data, kind)
     x = contiguous(data, parts.layout.order)
     y = Output(y_memory, out, parts.layout.order, [x], (gamma, beta))
     if data.size:
-        _normalize(parts, kind, x, gamma, beta, parameters, epsilon, y, mean, rstd)
-    return y.store(), mean.owner, rstd.owner
+        _normalize(parts, kind, x, gamma, beta, parameters, epsilon, y, statistics)
+    return y.store(), *(statistics.rows() if return_stats else (None, None))
 
 
 def _backward(data, kind, parts, dy, gamma, parameters, mean, rstd, dx_memory, out, fixed=False):
@@ -91,7 +95,7 @@ def _backward(data, kind, parts, dy, gamma, parameters, mean, rstd, dx_memory, o
     if data.size:
         sums = _gradient(parts, kind, dy, x, gamma, parameters, mean, rstd, dx, fixed)
     else:
-        sums = [new_gradient((parts.channels,), data, kind).owner for _ in range(2)]
+        sums = new_gradients(2, (parts.channels,), data, kind).rows()
     return dx.store(), *sums
 
 
@@ -141,7 +145,7 @@ def batch_norm(data, kind, gamma, beta, axis, epsilon, mean, var, virtual_batch_
         if data.size:
             check_values(parts.values)
         shape = channels if virtual_batch_size is None else (parts.count, *channels)
-        results = _forward(data, kind, parts, shape, gamma, beta, parameters, epsilon, y_memory, out)
+        results = _forward(data, kind, parts, shape, gamma, beta, parameters, epsilon, y_memory, out, return_stats)
     return results if return_stats else results[0]
 
 
@@ -151,7 +155,7 @@ def _apply(data, kind, parts, gamma, beta, parameters, mean, var, epsilon, y_mem
     y = Output(y_memory, out, parts.layout.order, [x], (gamma, beta, mean, var))
     if not data.size:
         return y.store(), mean.owner, (var.owner + epsilon) ** -0.5
-    rstd = data.empty(mean.shape, kind.number)
+    rstd = data.empty(mean.shape, kind.numbers)
     ((shape, _, _),) = _launches(parts)
     launch.apply_channels(
         shape, x.pointer, pointer(gamma), pointer(beta), mean.pointer, var.pointer, y.pointer, rstd.pointer, epsilon,
@@ -191,22 +195,23 @@ def batch_renorm(data, kind, gamma, beta, moving_mean, moving_var, r_max, d_max,
     epsilon = check_epsilon(epsilon, kind.arithmetic)
     r_max, d_max = check_limits(r_max, d_max)
     parts = batch_parts(data, axis)
-    mean, rstd = new_statistic(channels, data, kind), new_statistic(channels, data, kind)
+    statistics = new_statistics(2, channels, data, kind)
+    mean, rstd = statistics.rows()
     x = contiguous(data, parts.layout.order)
     y = Output(y_memory, out, parts.layout.order, [x])
     if data.size:
         check_values(parts.values)
-        _normalize(parts, kind, x, None, None, kind.number, epsilon, None, mean, rstd)
+        _normalize(parts, kind, x, None, None, kind.number, epsilon, None, statistics)
     xp, moving_rstd = kind.namespace, (moving_var.owner + epsilon) ** -0.5
-    r = xp.clip(moving_rstd / rstd.owner, 1.0 / r_max, r_max)
-    d = xp.clip((mean.owner - moving_mean.owner) * moving_rstd, -d_max, d_max)
+    r = xp.clip(moving_rstd / rstd, 1.0 / r_max, r_max)
+    d = xp.clip((mean - moving_mean.owner) * moving_rstd, -d_max, d_max)
     scale = r if gamma is None else gamma.astype(kind.number).owner * r
     shift = d if gamma is None else gamma.astype(kind.number).owner * d
     shift = shift if beta is None else shift + beta.astype(kind.number).owner
     if data.size:
         scale, shift = type(data)(scale), type(data)(shift)
-        _normalize(parts, kind, x, scale, shift, kind.number, epsilon, y, mean, rstd)
-    return y.store(), mean.owner, rstd.owner, r, d
+        _normalize(parts, kind, x, scale, shift, kind.number, epsilon, y, statistics)
+    return y.store(), mean, rstd, r, d
 
 
 @on_its_device

@@ -1,12 +1,13 @@
 """The norms over rows, and dynamic tanh, of arrays on a device."""
 
-from normkit.functional._arrays import check_alpha, check_axes, check_epsilon, operand_like, sharing_error
+from normkit.functional._arrays import check_alpha, check_axes, check_epsilon, sharing_error
 from normkit.functional._cuda_arguments import (
     Output,
     contiguous,
     memory,
-    new_gradient,
-    new_statistic,
+    new_gradients,
+    new_statistics,
+    operand_like,
     parameter,
     pointer,
     scale_and_shift,
@@ -18,8 +19,8 @@ from normkit.kernels.cuda import launch
 
 
 @on_its_device
-def normalize(data, kind, gamma, beta, axis, epsilon, out, centred, residual=None, sum_out=None):
-    """Return (y, s, mean, rstd) as `_rows.normalize` does, the statistics in their shape."""
+def normalize(data, kind, gamma, beta, axis, epsilon, out, return_stats, centred, residual=None, sum_out=None):
+    """Return (y, s, mean, rstd) as `_rows.normalize` does; None for statistics that are not to be returned."""
     layout, kept, normalized = rows_layout(data.shape, check_axes(axis, data.ndim))
     rows, columns = layout.shape
     y_memory = memory(out, data, kind)
@@ -31,21 +32,24 @@ def normalize(data, kind, gamma, beta, axis, epsilon, out, centred, residual=Non
         s_memory = memory(sum_out, data, kind, "sum_out")
         if out is not None and sum_out is not None and y_memory.shares_memory(s_memory):
             raise sharing_error("out", "sum_out")
-    mean = new_statistic(kept, data, kind) if centred else None
-    rstd = new_statistic(kept, data, kind)
+    statistics = new_statistics(2 if centred else 1, kept, data, kind)
     x = contiguous(data, layout.order)  # (M, N)
     residual = None if residual is None else contiguous(residual, layout.order)
     read = [x] if residual is None else [x, residual]
     y = Output(y_memory, out, layout.order, read, (gamma, beta))
     s = None if s_memory is None else Output(s_memory, sum_out, layout.order, read, (gamma, beta))
     if data.size:
+        mean, rstd = statistics.row_pointers() if centred else (0, statistics.pointer)
         launch.normalize_rows(
             x.pointer, pointer(residual), pointer(s), pointer(gamma), pointer(beta), y.pointer,
-            pointer(mean), rstd.pointer, rows, columns, epsilon, centred=centred, dtype=kind.dtype,
+            mean, rstd, rows, columns, epsilon, centred=centred, dtype=kind.dtype,
             parameters=parameters, stream=kind.stream(),
         )  # fmt: skip
     s = None if s is None else s.store()
-    return y.store(), s, None if mean is None else mean.owner, rstd.owner
+    if not return_stats:
+        return y.store(), s, None, None
+    *mean, rstd = statistics.rows()
+    return y.store(), s, mean[0] if centred else None, rstd
 
 
 @on_its_device
@@ -59,20 +63,20 @@ def normalize_backward(data, kind, dy, ds, gamma, mean, rstd, axis, out, centred
     gamma, _, parameters = scale_and_shift(gamma, None, normalized, kind)
     mean = statistic(mean, kept, "mean", kind) if centred else None
     rstd = statistic(rstd, kept, "rstd", kind)
-    dgamma = new_gradient(normalized, data, kind)
-    dbeta = new_gradient(normalized, data, kind) if centred else None
+    gradients = new_gradients(2 if centred else 1, normalized, data, kind)
     x, dy = contiguous(data, layout.order), contiguous(dy, layout.order)  # (M, N), (M, N)
     ds = None if ds is None else contiguous(ds, layout.order)
     read = [x, dy] if ds is None else [x, dy, ds]
     dx = Output(dx_memory, out, layout.order, read, (gamma, mean, rstd))
     if data.size:
         workspace = data.workspace(launch.rows_workspace(rows, columns, kind.dtype))
+        dgamma, dbeta = gradients.row_pointers() if centred else (gradients.pointer, 0)
         launch.normalize_rows_backward(
             dy.pointer, pointer(ds), x.pointer, pointer(gamma), pointer(mean), rstd.pointer, dx.pointer,
-            dgamma.pointer, pointer(dbeta), workspace.pointer, rows, columns, centred=centred, dtype=kind.dtype,
+            dgamma, dbeta, workspace.pointer, rows, columns, centred=centred, dtype=kind.dtype,
             parameters=parameters, stream=kind.stream(),
         )  # fmt: skip
-    return dx.store(), dgamma.owner, None if dbeta is None else dbeta.owner
+    return dx.store(), *gradients.rows(), *(() if centred else (None,))
 
 
 def _alpha(alpha, kind):
@@ -112,14 +116,15 @@ def dynamic_tanh_backward(data, kind, dy, alpha, gamma, axis, out):
     rows, columns = layout.shape
     dx_memory = memory(out, data, kind)
     gamma, _, parameters = scale_and_shift(gamma, None, shape, kind)
-    dalpha, dgamma, dbeta = (new_gradient(a, data, kind) for a in ((), shape, shape))
+    dalpha, gradients = new_gradients(1, (), data, kind), new_gradients(2, shape, data, kind)
     x, dy = contiguous(data, layout.order), contiguous(dy, layout.order)  # (M, N), (M, N)
     dx = Output(dx_memory, out, layout.order, [x, dy], (gamma, alpha_array))
     if data.size:
+        dgamma, dbeta = gradients.row_pointers()
         workspace = data.workspace(launch.dynamic_tanh_workspace(rows, columns, kind.dtype))
         launch.dynamic_tanh_backward(
             dy.pointer, x.pointer, alpha, pointer(alpha_array), pointer(gamma), dx.pointer, dalpha.pointer,
-            dgamma.pointer, dbeta.pointer, workspace.pointer, rows, columns, dtype=kind.dtype, parameters=parameters,
+            dgamma, dbeta, workspace.pointer, rows, columns, dtype=kind.dtype, parameters=parameters,
             stream=kind.stream(),
         )  # fmt: skip
-    return dx.store(), dalpha.owner, dgamma.owner, dbeta.owner
+    return dx.store(), *dalpha.rows(), *gradients.rows()

@@ -26,7 +26,9 @@ def normalize(x, gamma, beta, axis, epsilon, out, return_stats, centred, residua
     """
     data, kind = operand(x)
     if kind.on_device:
-        return _cuda_rows.normalize(data, kind, gamma, beta, axis, epsilon, out, centred, residual, sum_out)
+        return _cuda_rows.normalize(
+            data, kind, gamma, beta, axis, epsilon, out, return_stats, centred, residual, sum_out
+        )
     layout, kept, normalized = rows_layout(data.shape, check_axes(axis, data.ndim))
     y_data = memory_for(out, data, kind)
     gamma = parameter(gamma, normalized, "gamma", 1.0, kind.arithmetic, out, y_data)

@@ -60,8 +60,12 @@ class ndarray:
     size = property(lambda self: self.a.size)
     ndim = property(lambda self: self.a.ndim)
     flags = property(lambda self: self.a.flags)
-    data = property(lambda self: types.SimpleNamespace(ptr=self.a.__array_interface__["data"][0]))
     device = property(lambda self: types.SimpleNamespace(id=PLACES["cupy"]))
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.a.__array_interface__["data"][0], device_id=PLACES["cupy"])
+
     __cuda_array_interface__ = property(lambda self: self.a.__array_interface__)
 
     def transpose(self, order):
@@ -74,7 +78,8 @@ class ndarray:
         return new(self.a.sum(axis))
 
     def __getitem__(self, key):
-        return ndarray(self.a[key])
+        key = key if isinstance(key, tuple) else (key,)
+        return ndarray(self.a[*key, ...])  # a view, also of one element
 
     def __setitem__(self, key, value):
         assert state.current == PLACES["cupy"]

@@ -12,6 +12,9 @@ Nothing here imports numba-cuda or asks for a device before the first call; `dri
 missing.
 """
 
+import functools
+from typing import NamedTuple
+
 from normkit.kernels.cuda import driver, library, variants
 from normkit.kernels.cuda.driver import CudaUnavailableError
 from normkit.kernels.cuda.launch_channels import (
@@ -21,7 +24,7 @@ from normkit.kernels.cuda.launch_channels import (
     normalize_channels,
     normalize_channels_backward,
 )
-from normkit.kernels.cuda.launching import add_partials, arithmetic_size, ceil_div, is_vector, width_of
+from normkit.kernels.cuda.launching import KEPT, add_partials, arithmetic_size, ceil_div, is_vector, width_of
 
 __all__ = [
     "CudaUnavailableError",
@@ -40,6 +43,14 @@ __all__ = [
 
 # Blocks a multiprocessor that a grid of column sums aims at
 _COLUMN_BLOCKS = 8
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _rows_plan(rows, columns, dtype, parameters, vector, centred, added, gamma, beta):
+    """Return variant and grid of `normalize_rows`."""
+    team = variants.team_for(variants.FORWARD, columns, dtype, vector, added)
+    norm = variants.RowNorm(dtype, parameters, team, vector, centred, added, gamma, beta)
+    return norm, (ceil_div(rows, team.block // team.threads), 1, 1)
 
 
 def normalize_rows(
@@ -67,9 +78,7 @@ def normalize_rows(
     """
     device = driver.current_device()
     vector = is_vector(dtype, columns, (x, residual, s, gamma, beta, y))
-    team = variants.team_for(variants.FORWARD, columns, dtype, vector, bool(residual))
-    norm = variants.RowNorm(dtype, parameters, team, vector, centred, bool(residual), bool(gamma), bool(beta))
-    grid = (ceil_div(rows, team.block // team.threads), 1, 1)
+    norm, grid = _rows_plan(rows, columns, dtype, parameters, vector, centred, residual != 0, gamma != 0, beta != 0)
     arguments = (x, residual, s, gamma, beta, y, mean, rstd, rows, columns, 1 / columns, epsilon)
     library.enqueue("rows.forward", norm, grid, arguments, device, stream)
 
@@ -86,17 +95,41 @@ def _column_blocks(rows, columns, width, device):
     return ceil_div(rows, size), size
 
 
+class _BackwardPlan(NamedTuple):
+    """How `normalize_rows_backward` is launched; `down` is None where the rows are held in registers."""
+
+    norm: variants.RowNorm
+    down: variants.ColumnGradient | None
+    grid: tuple[int, int, int]
+    blocks: int  # of partial sums
+    size: int  # rows of one
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _backward_plan(rows, columns, dtype, parameters, vector, centred, added, gamma, device):
+    team = variants.team_for(variants.BACKWARD, columns, dtype, vector)
+    norm = variants.RowNorm(dtype, parameters, team, vector, centred, added, gamma, False)
+    if team.resident:
+        blocks = _rows_blocks(team, rows, device)
+        return _BackwardPlan(norm, None, (blocks, 1, 1), blocks, 0)
+    down = variants.ColumnGradient(dtype, parameters, vector, centred, added, gamma, variants.DOWN_BLOCK)
+    width = width_of(dtype, vector)
+    blocks, size = _column_blocks(rows, columns, width, device)
+    grid = (ceil_div(columns, down.block * width), blocks, 1)
+    return _BackwardPlan(norm._replace(added=False), down, grid, blocks, size)
+
+
 def rows_workspace(rows, columns, dtype):
     """Return the bytes of the workspace of `normalize_rows_backward`."""
-    device = driver.current_device()
+    return _rows_workspace(rows, columns, dtype, driver.current_device())
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _rows_workspace(rows, columns, dtype, device):
     numbers = []
     for vector in (False, True):
-        team = variants.team_for(variants.BACKWARD, columns, dtype, vector)
-        if team.resident:
-            numbers.append(2 * _rows_blocks(team, rows, device) * columns)
-        else:
-            blocks, _ = _column_blocks(rows, columns, width_of(dtype, vector), device)
-            numbers.append(3 * rows + 2 * blocks * columns)
+        plan = _backward_plan(rows, columns, dtype, dtype, vector, True, False, True, device)
+        numbers.append((3 * rows if plan.down else 0) + 2 * plan.blocks * columns)
     return max(numbers) * arithmetic_size(dtype)
 
 
@@ -126,24 +159,19 @@ def normalize_rows_backward(
     """
     device = driver.current_device()
     vector = is_vector(dtype, columns, (dy, ds, x, gamma, dx))
-    team = variants.team_for(variants.BACKWARD, columns, dtype, vector)
-    norm = variants.RowNorm(dtype, parameters, team, vector, centred, bool(ds), bool(gamma), False)
+    plan = _backward_plan(rows, columns, dtype, parameters, vector, centred, ds != 0, gamma != 0, device)
     arguments: tuple
-    if team.resident:
-        blocks, partials = _rows_blocks(team, rows, device), workspace
+    if plan.down is None:
+        partials = workspace
         arguments = (dy, ds, x, gamma, mean, rstd, dx, partials, rows, columns, 1 / columns)
-        library.enqueue("rows_backward.backward", norm, (blocks, 1, 1), arguments, device, stream)
+        library.enqueue("rows_backward.backward", plan.norm, plan.grid, arguments, device, stream)
     else:
         means, partials = workspace, workspace + 3 * rows * arithmetic_size(dtype)
         arguments = (dy, x, gamma, mean, rstd, means, rows, columns, 1 / columns)
-        library.enqueue("rows_backward.row_means", norm._replace(added=False), (rows, 1, 1), arguments, device, stream)
-        down = variants.ColumnGradient(dtype, parameters, vector, centred, bool(ds), bool(gamma), variants.DOWN_BLOCK)
-        width = width_of(dtype, vector)
-        blocks, size = _column_blocks(rows, columns, width, device)
-        grid = (ceil_div(columns, down.block * width), blocks, 1)
-        arguments = (dy, ds, x, gamma, mean, rstd, means, dx, partials, rows, columns, size)
-        library.enqueue("rows_backward.column_gradient", down, grid, arguments, device, stream)
-    add_partials(partials, dgamma, dbeta if centred else 0, blocks, columns, dtype, device, stream)
+        library.enqueue("rows_backward.row_means", plan.norm, (rows, 1, 1), arguments, device, stream)
+        arguments = (dy, ds, x, gamma, mean, rstd, means, dx, partials, rows, columns, plan.size)
+        library.enqueue("rows_backward.column_gradient", plan.down, plan.grid, arguments, device, stream)
+    add_partials(partials, dgamma, dbeta if centred else 0, plan.blocks, columns, dtype, device, stream)
 
 
 def _tanh_grid(rows, columns, dtype, vector, device):

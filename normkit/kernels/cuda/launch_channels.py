@@ -3,10 +3,11 @@
 The conventions are those of `normkit.kernels.cuda.launch`.
 """
 
+import functools
 from typing import NamedTuple
 
 from normkit.kernels.cuda import driver, library, variants
-from normkit.kernels.cuda.launching import arithmetic_size, ceil_div, is_vector, width_of
+from normkit.kernels.cuda.launching import KEPT, arithmetic_size, ceil_div, is_vector, width_of
 from normkit.kernels.cuda.variants import ChannelNorm
 
 # Blocks a multiprocessor that a grid aims at, and vectors that a thread has at least before a plane is split
@@ -102,12 +103,6 @@ def _plan(shape, dtype, vector, device):
     return _Plan(shape, x_threads, tiles, depth, ceil_div(shape.length, chunk), chunk)
 
 
-def _prepare(shape, dtype, pointers):
-    device = driver.current_device()
-    vector = is_vector(dtype, shape.channels if shape.last else shape.length, pointers)
-    return device, vector, _plan(shape, dtype, vector, device)
-
-
 def _kernel(plan, step):
     return f"{'columns' if plan.shape.last else 'planes'}.{step}"
 
@@ -120,11 +115,90 @@ def _sizes(plan, *sizes):
     return plan.planes, shape.channels, *sizes[:-1], shape.length, sizes[-1]
 
 
+def _merge_grid(count, norm):
+    return (ceil_div(count, norm.block // norm.x_threads), 1, 1)
+
+
+class _Step(NamedTuple):
+    """A kernel of a launch: its name, variant and grid, and the sizes among its arguments."""
+
+    name: str
+    norm: ChannelNorm
+    grid: tuple[int, int, int]
+    sizes: tuple[int, ...]
+
+
 def channels_workspace(shape, dtype):
     """Return the bytes of the workspace of all functions here that take one."""
-    device = driver.current_device()
+    return _workspace(shape, dtype, driver.current_device())
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _workspace(shape, dtype, device):
     plans = [_plan(shape, dtype, vector, device) for vector in (False, True)]
     return max(3 * (plan.splits * plan.planes + plan.shape.sets) for plan in plans) * arithmetic_size(dtype)
+
+
+def _is_vector(shape, dtype, pointers):
+    return is_vector(dtype, shape.channels if shape.last else shape.length, pointers)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _forward_steps(shape, dtype, parameters, vector, gamma, beta, moving, device):
+    """Return the steps of `normalize_channels`, and the numbers of the workspace before the second part of it."""
+    plan = _plan(shape, dtype, vector, device)
+    shape, by_sample = plan.shape, plan.shape.groups > 0
+    norm = _norm(dtype, vector=vector, by_sample=by_sample, x_threads=plan.x_threads)
+    sizes: tuple[int, ...] = (plan.planes, shape.length)
+    if shape.last:
+        sizes = (shape.samples, shape.length, shape.channels)
+    moments = _Step(_kernel(plan, "moments"), norm, plan.grid, (*sizes, plan.chunk, plan.splits))
+    merge = _norm(dtype, by_sample=by_sample, moving=moving, x_threads=_merge_threads(plan.members * plan.splits))
+    sizes = (plan.planes, shape.sets, plan.members, plan.stride, plan.splits, plan.chunk, shape.length)
+    merging = _Step("channels.merge_moments", merge, _merge_grid(shape.sets, merge), sizes)
+    norm = norm._replace(parameters=parameters, gamma=gamma, beta=beta)
+    apply = _Step(_kernel(plan, "apply"), norm, plan.grid, _sizes(plan, plan.members, plan.chunk))
+    return moments, merging, apply, 3 * plan.splits * plan.planes
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _apply_steps(shape, dtype, parameters, vector, gamma, beta, device):
+    """Return the steps of `apply_channels`."""
+    plan = _plan(shape, dtype, vector, device)
+    norm = _norm(dtype, parameters, vector=vector, gamma=gamma, beta=beta, fixed=True, x_threads=plan.x_threads)
+    grid = (ceil_div(plan.shape.channels, variants.CHANNEL_BLOCK), 1, 1)
+    invert = _Step("channels.invert", _norm(dtype, x_threads=32), grid, (plan.shape.channels,))
+    return invert, _Step(_kernel(plan, "apply"), norm, plan.grid, _sizes(plan, plan.members, plan.chunk))
+
+
+@functools.lru_cache(maxsize=KEPT)
+def _backward_steps(shape, dtype, parameters, vector, gamma, fixed, device):
+    """Return the steps of `normalize_channels_backward`, with None for one that is not needed.
+
+    The numbers of the workspace before the second part of it, and the share of a value in the mean of a set, follow.
+    """
+    plan = _plan(shape, dtype, vector, device)
+    shape, by_sample = plan.shape, plan.shape.groups > 0
+    norm = _norm(dtype, vector=vector, by_sample=by_sample, fixed=fixed, x_threads=plan.x_threads)
+    sizes = (*_sizes(plan, plan.members, plan.chunk), plan.splits)
+    sums = _Step(_kernel(plan, "sums"), norm, plan.grid, sizes)
+    threads = _merge_threads(plan.members * plan.splits)
+    merge = _norm(dtype, parameters, by_sample=by_sample, gamma=gamma, fixed=fixed, x_threads=threads)
+    sizes = (plan.planes, shape.channels, shape.sets, plan.members, plan.stride, plan.splits)
+    merging = _Step("channels.merge_sums", merge, _merge_grid(shape.sets, merge), sizes)
+    adding = None
+    if by_sample:
+        add = _norm(dtype, by_sample=True, x_threads=_merge_threads(shape.samples * plan.splits))
+        sizes = (plan.planes, shape.channels, plan.members, plan.splits)
+        adding = _Step("channels.add_channels", add, _merge_grid(shape.channels, add), sizes)
+    norm = norm._replace(parameters=parameters, gamma=gamma)
+    sizes = _sizes(plan, plan.members, shape.sets, plan.chunk)
+    gradient = _Step(_kernel(plan, "gradient"), norm, plan.grid, sizes)
+    return sums, merging, adding, gradient, 3 * plan.splits * plan.planes, 1 / (plan.members * shape.length)
+
+
+def _enqueue(step, arguments, device, stream):
+    library.enqueue(step.name, step.norm, step.grid, arguments, device, stream)
 
 
 def normalize_channels(
@@ -151,29 +225,17 @@ def normalize_channels(
         `correction`; left as they are for a channel where one of the numbers is not finite.
     kept, correction : float
     """
-    device, vector, plan = _prepare(shape, dtype, (x, y))
-    shape, by_sample = plan.shape, shape.groups > 0
-    norm = _norm(dtype, vector=vector, by_sample=by_sample, x_threads=plan.x_threads)
-    sizes = (plan.planes, shape.length) if not shape.last else (shape.samples, shape.length, shape.channels)
-    library.enqueue(
-        _kernel(plan, "moments"), norm, plan.grid, (x, workspace, *sizes, plan.chunk, plan.splits), device, stream
+    device = driver.current_device()
+    vector = _is_vector(shape, dtype, (x, y))
+    moments, merge, apply, split = _forward_steps(
+        shape, dtype, parameters, vector, gamma != 0, beta != 0, moving_mean != 0, device
     )
-    low = workspace + 3 * plan.splits * plan.planes * arithmetic_size(dtype)
-    threads = _merge_threads(plan.members * plan.splits)
-    merge = _norm(dtype, by_sample=by_sample, moving=moving_mean, x_threads=threads)
-    arguments = (
-        workspace, mean, low, rstd, moving_mean, moving_var, plan.planes, shape.sets, plan.members, plan.stride,
-        plan.splits, plan.chunk, shape.length, epsilon, kept, correction,
-    )  # fmt: skip
-    library.enqueue("channels.merge_moments", merge, _merge_grid(shape.sets, merge), arguments, device, stream)
+    low = workspace + split * arithmetic_size(dtype)
+    _enqueue(moments, (x, workspace, *moments.sizes), device, stream)
+    arguments = (workspace, mean, low, rstd, moving_mean, moving_var, *merge.sizes, epsilon, kept, correction)
+    _enqueue(merge, arguments, device, stream)
     if y:
-        norm = norm._replace(parameters=parameters, gamma=bool(gamma), beta=bool(beta))
-        arguments = (x, mean, low, rstd, gamma, beta, y, *_sizes(plan, plan.members, plan.chunk))
-        library.enqueue(_kernel(plan, "apply"), norm, plan.grid, arguments, device, stream)
-
-
-def _merge_grid(count, norm):
-    return (ceil_div(count, norm.block // norm.x_threads), 1, 1)
+        _enqueue(apply, (x, mean, low, rstd, gamma, beta, y, *apply.sizes), device, stream)
 
 
 def apply_channels(shape, x, gamma, beta, mean, var, y, rstd, epsilon, *, dtype, parameters, stream):
@@ -192,15 +254,11 @@ def apply_channels(shape, x, gamma, beta, mean, var, y, rstd, epsilon, *, dtype,
     dtype, parameters : str
     stream : int
     """
-    device, vector, plan = _prepare(shape, dtype, (x, y))
-    norm = _norm(dtype, parameters, vector=vector, gamma=gamma, beta=beta, fixed=True, x_threads=plan.x_threads)
-    plain = _norm(dtype, x_threads=32)
-    arguments = (var, rstd, epsilon, shape.channels)
-    library.enqueue(
-        "channels.invert", plain, (ceil_div(shape.channels, variants.CHANNEL_BLOCK), 1, 1), arguments, device, stream
-    )
-    arguments = (x, mean, 0, rstd, gamma, beta, y, *_sizes(plan, plan.members, plan.chunk))
-    library.enqueue(_kernel(plan, "apply"), norm, plan.grid, arguments, device, stream)
+    device = driver.current_device()
+    vector = _is_vector(shape, dtype, (x, y))
+    invert, apply = _apply_steps(shape, dtype, parameters, vector, gamma != 0, beta != 0, device)
+    _enqueue(invert, (var, rstd, epsilon, *invert.sizes), device, stream)
+    _enqueue(apply, (x, mean, 0, rstd, gamma, beta, y, *apply.sizes), device, stream)
 
 
 def normalize_channels_backward(
@@ -228,28 +286,16 @@ def normalize_channels_backward(
     stream : int
     fixed : bool
     """
-    device, vector, plan = _prepare(shape, dtype, (dy, x, dx))
-    shape, by_sample = plan.shape, shape.groups > 0
-    norm = _norm(dtype, vector=vector, by_sample=by_sample, fixed=fixed, x_threads=plan.x_threads)
-    arguments = (dy, x, mean, workspace, *_sizes(plan, plan.members, plan.chunk), plan.splits)
-    library.enqueue(_kernel(plan, "sums"), norm, plan.grid, arguments, device, stream)
-    coefficients = workspace + 3 * plan.splits * plan.planes * arithmetic_size(dtype)
-    threads = _merge_threads(plan.members * plan.splits)
-    merge = _norm(dtype, parameters, by_sample=by_sample, gamma=gamma, fixed=fixed, x_threads=threads)
-    share = 1 / (plan.members * shape.length)
-    arguments = (
-        workspace, gamma, rstd, coefficients, dgamma, dbeta, plan.planes, shape.channels, shape.sets, plan.members,
-        plan.stride, plan.splits, share,
-    )  # fmt: skip
-    library.enqueue("channels.merge_sums", merge, _merge_grid(shape.sets, merge), arguments, device, stream)
-    if by_sample:
-        threads = _merge_threads(shape.samples * plan.splits)
-        merge = _norm(dtype, by_sample=True, x_threads=threads)
-        sizes = (plan.planes, shape.channels, plan.members, plan.splits)
-        arguments = (workspace, rstd, coefficients, dgamma, dbeta, *sizes)
-        library.enqueue("channels.add_channels", merge, _merge_grid(shape.channels, merge), arguments, device, stream)
+    device = driver.current_device()
+    vector = _is_vector(shape, dtype, (dy, x, dx))
+    sums, merge, add, gradient, split, share = _backward_steps(
+        shape, dtype, parameters, vector, gamma != 0, fixed, device
+    )
+    coefficients = workspace + split * arithmetic_size(dtype)
+    _enqueue(sums, (dy, x, mean, workspace, *sums.sizes), device, stream)
+    arguments = (workspace, gamma, rstd, coefficients, dgamma, dbeta, *merge.sizes, share)
+    _enqueue(merge, arguments, device, stream)
+    if add:
+        _enqueue(add, (workspace, rstd, coefficients, dgamma, dbeta, *add.sizes), device, stream)
     if dx:
-        norm = norm._replace(parameters=parameters, gamma=bool(gamma))
-        arguments = (dy, x, mean, rstd, gamma, coefficients, dx)
-        sizes = _sizes(plan, plan.members, shape.sets, plan.chunk)
-        library.enqueue(_kernel(plan, "gradient"), norm, plan.grid, (*arguments, *sizes), device, stream)
+        _enqueue(gradient, (dy, x, mean, rstd, gamma, coefficients, dx, *gradient.sizes), device, stream)

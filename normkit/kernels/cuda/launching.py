@@ -1,7 +1,12 @@
 """What the launches share."""
 
+import functools
+
 from normkit.kernels.cuda import library, variants
 from normkit.kernels.cuda.variants import ITEM_SIZE, VECTOR_BYTES
+
+# How many launches' variants and grids are kept: to choose them anew takes a call longer than the rest of its way
+KEPT = 1024
 
 
 def ceil_div(a, b):
@@ -27,8 +32,13 @@ def width_of(dtype, vector):
     return VECTOR_BYTES // ITEM_SIZE[dtype] if vector else 1
 
 
+@functools.cache
+def _sum(dtype):
+    return variants.Sum(dtype, "float32", 32, variants.SUM_BLOCK)
+
+
 def add_partials(partials, first, second, blocks, columns, dtype, device, stream):
     """Add up partials (1 or 2, blocks, columns) over the blocks; `second` is 0 where there is no second."""
-    norm = variants.Sum(dtype, "float32", 32, variants.SUM_BLOCK)
+    norm = _sum(dtype)
     grid = (ceil_div(columns, norm.x_threads), 2 if second else 1, 1)
     library.enqueue("sums.add_partials", norm, grid, (partials, first, second, blocks, columns), device, stream)
