@@ -1,8 +1,14 @@
 """Settings of the whole suite."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import settings
+
+# A job in the background of a shell ignores Ctrl-C, and so would the programs that tests start to interrupt them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The same examples in every run, and no limit on the time of one: the first of them may compile.
 settings.register_profile("normkit", deadline=None, derandomize=True, max_examples=50, database=None)
