@@ -213,7 +213,7 @@ def test_room_for_virtual_batches(samples, chunks, make_network, make_targets):
     """Buffers end with one number of their own, which stays: compiled code checks no bounds."""
     network = make_network(SIZES, norm="ghost", normalize_input=True)
     trainer = make_trainer(network, total_weight=0.0)
-    work = trainer._buffers(samples, 1, None)
+    work = trainer._buffers(samples, 1, 0)
     assert work.rstd.shape[1] == chunks <= work.chunk_weight.shape[1]
     assert work.chunk_share.shape[1] >= (samples if chunks > 1 else 0)
     trainer._buffers = lambda *sizes: work
