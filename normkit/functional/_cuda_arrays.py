@@ -331,7 +331,18 @@ def device_array(a, name):
             f"{name} must be an array of torch or CuPy to stay on its device, got {type(a).__module__}'s; pass "
             f"torch.from_dlpack({name}) or cupy.from_dlpack({name}), or cupy.asarray({name}) of one without DLPack"
         )
+    jax: Any = sys.modules.get("jax")
+    if jax is not None and isinstance(a, jax.Array) and not platforms(a) <= {"cpu"}:  # spread over several devices
+        raise TypeError(
+            f"{name} must be in the host's memory or on one NVIDIA GPU, got an array of JAX on {len(a.devices())} of "
+            f"{', '.join(sorted(platforms(a)))}; pass its pieces, {name}.addressable_shards"
+        )
     return None
+
+
+def platforms(a):
+    """Return the names of the platforms that an array of JAX is on."""
+    return {device.platform for device in a.devices()}
 
 
 def is_on_gpu(tensor):

@@ -169,6 +169,16 @@ def test_other_libraries():
         layer_norm(interface)
 
 
+def test_an_array_spread_over_devices_is_not_read(monkeypatch):
+    jax = pytest.importorskip("jax")
+    monkeypatch.setattr(_cuda_arrays, "platforms", lambda a: {"cuda"})
+    x = jax.numpy.ones((3, 4))
+    with pytest.raises(TypeError, match="^x must be in the host's memory or on one NVIDIA GPU, got .* on 1 of cuda"):
+        layer_norm(x)
+    with pytest.raises(TypeError, match="^gamma must be in the host's memory or on one NVIDIA GPU"):
+        layer_norm(X, x[0])
+
+
 def test_nothing_is_installed(monkeypatch):
     monkeypatch.setattr(launch, "normalize_rows", REAL["normalize_rows"])
     monkeypatch.setitem(sys.modules, "numba_cuda", None)
