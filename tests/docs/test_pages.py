@@ -19,7 +19,16 @@ NOT_RUN = "<!-- not run:"
 NEEDED = {"onnx.md": ["onnx", "onnxruntime"]}
 IMAGES = 'load("fashion-mnist")'
 # installed by the page's own first lines, or starting what does not end
-FOREIGN = ("python3 -m venv", ". .venv", "pip install", "apt-get", "dask ", "python benchmarks/", "python examples/")
+FOREIGN = (
+    "python3 -m venv",
+    ". .venv",
+    "pip install",
+    "apt-get",
+    "dask ",
+    "python benchmarks/",
+    "python examples/",
+    "python -m mpi4py",
+)
 
 
 def blocks(page):
@@ -85,6 +94,7 @@ def test_commands_exist_with_these_options(page, tmp_path, monkeypatch):
     seen = 0
     for language, code, _ in blocks(page):
         for line in code.replace("\\\n", " ").splitlines() if language == "sh" else []:
+            line = line.removeprefix("mpirun -n 2 ")
             if line.startswith(FOREIGN):
                 continue
             program, name, *arguments = shlex.split(line, comments=True)
