@@ -133,7 +133,7 @@ def _resuming(directory):
 def _train(experiment, execution, store, notes, console):
     """Do the runs that are missing; returns all of them in the order of the tasks."""
     from normkit.experiments.backends import WorkersLost
-    from normkit.experiments.store import in_order
+    from normkit.experiments.store import in_order, read_runs
 
     from .live import display
 
@@ -158,7 +158,9 @@ def _train(experiment, execution, store, notes, console):
         raise click.ClickException(f"{error}; fewer --jobs take less memory{advice}") from None
     except KeyboardInterrupt:
         if store:
-            click.echo(f"{len(runs)} of {len(experiment.tasks)} runs are saved. To go on:", err=True)
+            # not those counted here: the interrupt may have come between the file and the list
+            saved = sum(run.status != "failed" for run in read_runs(store.path))
+            click.echo(f"{saved} of {len(experiment.tasks)} runs are saved. To go on:", err=True)
             click.echo(f"  {_resuming(store.path)}", err=True)
         raise
     return in_order(runs, experiment.ids)
