@@ -89,6 +89,15 @@ def together(*decorators):
     return decorate
 
 
+_norm_options = together(
+    click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
+                 help="Share of the moving statistics kept at each step (Keras' convention)."),
+    click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
+                 help="Groups of the group norm; must divide the width of each layer."),
+    click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,
+                 help="Rows that the ghost norm normalizes together."),
+)  # fmt: skip
+
 model_options = together(
     click.option("--hidden", type=NumberList(), default="64,64", show_default=True,
                  help="Hidden layer sizes."),
@@ -97,12 +106,7 @@ model_options = together(
                  show_default=True),
     click.option("--norm-position", type=click.Choice(("before", "after")), default="before",
                  show_default=True, help="Norm before or after the activation."),
-    click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
-                 help="Share of the moving statistics kept at each step (Keras' convention)."),
-    click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
-                 help="Groups of the group norm; must divide the width of each layer."),
-    click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,
-                 help="Rows that the ghost norm normalizes together."),
+    _norm_options,
     click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=0.0, show_default=True),
     click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
                  help="Adam's learning rate."),
@@ -142,12 +146,7 @@ training_options = together(
     click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd."),
     click.option("--weight-decay", type=FiniteRange(0), default=0.0, show_default=True,
                  help="This times a weight is added to its gradient."),
-    click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
-                 help="Share of the moving statistics kept at each step (Keras' convention)."),
-    click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
-                 help="Groups of the group norm; must divide the width of each layer."),
-    click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,
-                 help="Rows that the ghost norm normalizes together."),
+    _norm_options,
 )  # fmt: skip
 
 

@@ -31,6 +31,7 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
     ignored. Rows are prepared as those of the training were. Nothing in the model file is run. Where the true values
     are known the score goes to standard error.
     """
+    from normkit._files import write_atomically
     from normkit.experiments import data as datasets
     from normkit.experiments import predictions, results, saved_models
     from normkit.experiments.errors import DataError
@@ -49,7 +50,7 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
     table = predictions.columns(predicted, saved.model.predict_proba(X) if proba else None, saved.classes)
     written = (predictions.to_json if format == "json" else predictions.to_csv)(table)
     if output:
-        results.write(Path(output), written)
+        write_atomically(output, written)
         click.echo(f"Wrote {len(X):,} predictions to {output}", err=True)
     else:
         click.echo(written, nl=False)

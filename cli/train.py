@@ -181,9 +181,9 @@ def _trained(sets, condition, seed, comm):
 
 
 def _write(path, data):
-    from normkit.experiments import results
+    from normkit._files import write_atomically
 
-    results.write(Path(path), data)
+    write_atomically(path, data)
     click.echo(f"Wrote {path}", err=True)
 
 

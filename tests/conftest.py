@@ -19,3 +19,14 @@ settings.load_profile("normkit")
 def seed_of_numpy():
     """Draw the same weights in every run where an estimator is given no ``random_state``, as scikit-learn does."""
     np.random.seed(0)
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Two separable classes of 45 rows: table.csv, whose label column is `kind`."""
+    random = np.random.default_rng(0)
+    y = np.arange(90) % 2
+    X = random.normal(size=(90, 3)) + 4 * y[:, None]
+    lines = [f"{a:.3f},{b:.3f},{'yes' if label else 'no'},{c:.3f}" for (a, b, c), label in zip(X, y)]
+    (tmp_path / "table.csv").write_text("\n".join(["a,b,kind,c", *lines]) + "\n")
+    return tmp_path / "table.csv"

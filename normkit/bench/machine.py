@@ -6,11 +6,13 @@ import sys
 import time
 from pathlib import Path
 
+from normkit._machine import processor
+
 
 def describe():
     """Return the machine as plain data."""
     return {
-        "cpu": _cpu_model(),
+        "cpu": processor(),
         "cores": cores(),
         "hardware_threads_per_core": len(_siblings(cores()[0])),
         "system": platform.platform(),
@@ -59,15 +61,3 @@ def _siblings(core):
         return [core]
     found = [i for part in parts for i in range(int(part[0]), int(part[-1]) + 1)]
     return found if core in found else [core]
-
-
-def _cpu_model():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    for key in ("model name", "Hardware"):
-        for line in lines:
-            if line.startswith(key):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -1,15 +1,12 @@
 """One model trained and kept, where `perform` keeps the record alone."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 from normkit.experiments.data import Split
-from normkit.experiments.perform import new_model, new_run
+from normkit.experiments.perform import complete, new_model, new_run
 from normkit.experiments.records import Condition, Run
-from normkit.experiments.training import Epoch, Measure, fit
+from normkit.experiments.training import Epoch, fit
 
 
 def train(
@@ -33,16 +30,7 @@ def train(
             on_epoch(number, epoch)
 
     ended, epochs = fit(model, data, condition.epochs, show, comm)
-    run.curves = {f.name: [getattr(epoch, f.name) for epoch in epochs] for f in fields(Epoch)}
-    run.seconds = float(sum(run.curves["seconds"]))
-    test = Measure(data.X_test, data.y_test, data.classes)(model) if ended else (np.inf, np.nan)
+    complete(run, data, model, ended, epochs)
     # as plain values: the model of a file goes on from the seed, and needs no first weights any more
     model.set_params(random_state=seed, coefs_init=None, intercepts_init=None)
-    if not np.isfinite(test).all():
-        run.status, run.error = "diverged", f"diverged in epoch {len(epochs) + (not ended)}"
-        return model, run
-    run.test_loss, run.test_score = test
-    last = epochs[-1]
-    run.train_loss, run.train_score = last.loss, last.score
-    run.validation_loss, run.validation_score = last.val_loss, last.val_score
     return model, run

@@ -90,14 +90,18 @@ def _train(run, data, diagnose):
         diagnostics.extend({"epoch": number, **layer} for layer in diagnose(model, data.X_train, data.y_train))
 
     ended, epochs = fit(model, data, condition.epochs, record if diagnose else None)
-    _keep_curves(run, epochs)
     steps = steps_per_epoch(len(data.y_train), model.batch_size, _over_batch(model))
     run.updates = steps * len(epochs)
     if diagnose:
         run.diagnostics = diagnostics
-    test = (float("inf"), float("nan"))
-    if ended:
-        test = Measure(data.X_test, data.y_test, data.classes)(model)
+    complete(run, data, model, ended, epochs)
+
+
+def complete(run: Run, data: Split, model: MLPClassifier | MLPRegressor, ended: bool, epochs: list[Epoch]) -> None:
+    """Record the curves and, where training and the test set gave finite numbers, the scores; else that it diverged."""
+    run.curves = {f.name: [getattr(epoch, f.name) for epoch in epochs] for f in fields(Epoch)}
+    run.seconds = float(sum(run.curves["seconds"]))
+    test = Measure(data.X_test, data.y_test, data.classes)(model) if ended else (np.inf, np.nan)
     if not np.isfinite(test).all():
         run.status, run.error = "diverged", f"diverged in epoch {len(epochs) + (not ended)}"
         return
@@ -110,12 +114,6 @@ def _train(run, data, diagnose):
 def _over_batch(model):
     norm = model.normalization or ("batch" if model.normalize_input else None)
     return NORMS[norm].moving
-
-
-def _keep_curves(run: Run, epochs: list[Epoch]) -> None:
-    for name in (f.name for f in fields(Epoch)):
-        run.curves[name] = [getattr(epoch, name) for epoch in epochs]
-    run.seconds = float(sum(run.curves["seconds"]))
 
 
 def _trivial_score(data: Split) -> float:

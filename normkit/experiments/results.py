@@ -11,14 +11,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from normkit._files import write_atomically
+from normkit._machine import processor
 from normkit.experiments.configuration import to_toml
 from normkit.experiments.errors import DataError
 from normkit.experiments.experiment import Experiment
 from normkit.experiments.records import SCHEMA, Run, Summary
 from normkit.experiments.store import CONFIG, ENVIRONMENT, SUMMARY, Store, read_environment
 
-write = write_atomically
 _PACKAGES = ("normkit", "numba", "llvmlite", "numpy", "scipy", "scikit-learn", "joblib")
 
 
@@ -44,20 +43,11 @@ def environment() -> dict[str, Any]:
         "schema": SCHEMA,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
         "machine": {
-            "processor": _processor(), "architecture": platform.machine(), "cores": os.cpu_count(),
+            "processor": processor(), "architecture": platform.machine(), "cores": os.cpu_count(),
             "system": platform.platform(),
         },
         "libraries": [{name: pool.get(name) for name in kept} for pool in threadpoolctl.threadpool_info()],
     }  # fmt: skip
-
-
-def _processor():
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list[str]:

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 
 
@@ -26,17 +25,6 @@ def normkit(tmp_path):
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-@pytest.fixture
-def table(tmp_path):
-    """Two separable classes of 45 rows: table.csv, whose label column is `kind`."""
-    random = np.random.default_rng(0)
-    y = np.arange(90) % 2
-    X = random.normal(size=(90, 3)) + 4 * y[:, None]
-    lines = [f"{a:.3f},{b:.3f},{'yes' if label else 'no'},{c:.3f}" for (a, b, c), label in zip(X, y)]
-    (tmp_path / "table.csv").write_text("\n".join(["a,b,kind,c", *lines]) + "\n")
-    return tmp_path / "table.csv"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,21 +5,9 @@ import re
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 
 TRAIN = ["-m", "normkit", "train", "--dataset", "table.csv", "--target", "kind", "--epochs", "2", "--hidden", "8"]
-
-
-@pytest.fixture
-def table(tmp_path):
-    """Two separable classes of 90 rows."""
-    random = np.random.default_rng(0)
-    y = np.arange(90) % 2
-    X = random.normal(size=(90, 3)) + 4 * y[:, None]
-    lines = [f"{a:.3f},{b:.3f},{'yes' if label else 'no'},{c:.3f}" for (a, b, c), label in zip(X, y)]
-    (tmp_path / "table.csv").write_text("\n".join(["a,b,kind,c", *lines]) + "\n")
-    return tmp_path / "table.csv"
 
 
 def test_two_ranks_train_one_model(start, table, tmp_path):

@@ -1,6 +1,7 @@
 """Small data and grids that several tests run."""
 
 import numpy as np
+import pandas as pd
 
 from normkit.experiments.data import Dataset, split
 
@@ -23,3 +24,14 @@ def slope(rows=120):
 def sets(dataset=None, seed=0):
     """The hold-out split of a dataset."""
     return split(dataset or blobs(), seed)
+
+
+def table(rows=60, seed=0):
+    """Columns of every kind: numbers, text, groups of rows, and targets for both tasks."""
+    random = np.random.default_rng(seed)
+    return pd.DataFrame({
+        "width": random.normal(size=rows), "colour": random.choice(["red", "blue"], rows),
+        "owner": np.arange(rows) // 5,
+        "kind": np.array(["no", "yes"])[np.arange(rows) % 2], "price": random.normal(100, 9, rows),
+        "stars": np.arange(rows) % 3,
+    })  # fmt: skip

@@ -11,6 +11,7 @@ import click
 import numpy as np
 import pandas as pd
 import pytest
+from experiments_data import table
 from normkit_cli.data_options import TASK_RULE, data_options
 from sklearn import datasets as sklearn_datasets
 from sklearn.datasets import dump_svmlight_file
@@ -18,22 +19,6 @@ from sklearn.datasets import dump_svmlight_file
 from normkit.experiments import data, images, preprocessing, tables, targets
 from normkit.experiments.data import BUILT_IN, Dataset, load, split
 from normkit.experiments.errors import DataError
-
-
-def table(rows=60, seed=0):
-    random = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "width": random.normal(size=rows), "colour": random.choice(["red", "blue"], rows),
-        "owner": np.arange(rows) // 5,
-        "kind": np.array(["no", "yes"])[np.arange(rows) % 2], "price": random.normal(100, 9, rows),
-        "stars": np.arange(rows) % 3,
-    })  # fmt: skip
-
-
-@pytest.fixture
-def csv(tmp_path):
-    table().to_csv(tmp_path / "table.csv", index=False)
-    return str(tmp_path / "table.csv")
 
 
 def test_digits_are_scaled():

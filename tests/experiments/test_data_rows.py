@@ -3,25 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from experiments_data import table
 
 from normkit.experiments.data import load, load_rows, split
 from normkit.experiments.errors import DataError
-
-
-def table(rows=60, seed=0):
-    random = np.random.default_rng(seed)
-    return pd.DataFrame({
-        "width": random.normal(size=rows), "colour": random.choice(["red", "blue"], rows),
-        "owner": np.arange(rows) // 5,
-        "kind": np.array(["no", "yes"])[np.arange(rows) % 2], "price": random.normal(100, 9, rows),
-        "stars": np.arange(rows) % 3,
-    })  # fmt: skip
-
-
-@pytest.fixture
-def csv(tmp_path):
-    table().to_csv(tmp_path / "table.csv", index=False)
-    return str(tmp_path / "table.csv")
 
 
 def test_rows_for_a_saved_model(tmp_path, csv):

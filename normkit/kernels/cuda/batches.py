@@ -7,6 +7,7 @@ import numpy as np
 from numba import cuda
 
 from normkit.kernels.cuda import device
+from normkit.kernels.cuda.sums import block_sum
 
 
 def gather(norm, capability):
@@ -42,7 +43,7 @@ def count_nonfinite(norm, capability):
 
     A block leaves its count in counts[its number].
     """
-    threads, wait = norm.block, device.barrier()
+    threads, total = norm.block, block_sum(norm.block)
 
     def kernel(X, counts, rows, columns, row_stride, column_stride):
         me = cuda.threadIdx.x
@@ -54,14 +55,8 @@ def count_nonfinite(norm, capability):
             x = X[row * row_stride + (k - row * columns) * column_stride]
             found += 0 if x - x == 0 else 1
             k += np.int64(cuda.gridDim.x) * threads
-        shared[me] = found
-        offset = threads // 2
-        while offset > 0:
-            wait()
-            if me < offset:
-                shared[me] += shared[me + offset]
-            offset //= 2
+        found = total(found, me, shared)
         if me == 0:
-            counts[cuda.blockIdx.x] = shared[0]
+            counts[cuda.blockIdx.x] = found
 
     return kernel

@@ -4,28 +4,12 @@ import numpy as np
 from numba import cuda
 
 from normkit.kernels.cuda import device
+from normkit.kernels.cuda.sums import block_sum
 from normkit.math import losses
 from normkit.math.activations import FORMULAS
 from normkit.math.exp import exp
 
 _SOFTMAX, _LOGISTIC, _IDENTITY = (losses.CODES[name] for name in ("softmax", "logistic", "identity"))
-
-
-def block_sum(threads):
-    """Return total(value, me, shared): the sum of a float64 over a block, in its first thread."""
-    wait = device.barrier()
-
-    def total(value, me, shared):
-        shared[me] = value
-        offset = threads // 2
-        while offset > 0:
-            wait()
-            if me < offset:
-                shared[me] += shared[me + offset]
-            offset //= 2
-        return shared[me]
-
-    return device.function(total)
 
 
 def _softmax(norm):

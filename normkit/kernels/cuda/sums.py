@@ -1,4 +1,4 @@
-"""The last step of the gradients of parameters that lie along a row: adding up the blocks' shares."""
+"""Sums over a block, and of the blocks' shares of the gradients of parameters that lie along a row."""
 
 import numpy as np
 from numba import cuda
@@ -39,3 +39,20 @@ def add_partials(norm, capability):
                 second[c] = total
 
     return kernel
+
+
+def block_sum(threads):
+    """Return total(value, me, shared): the sum of a float64 or int64 over a block, in its first thread."""
+    wait = device.barrier()
+
+    def total(value, me, shared):
+        shared[me] = value
+        offset = threads // 2
+        while offset > 0:
+            wait()
+            if me < offset:
+                shared[me] += shared[me + offset]
+            offset //= 2
+        return shared[me]
+
+    return device.function(total)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import cuda
 
 from normkit.kernels.cuda import device
-from normkit.kernels.cuda.outputs import block_sum
+from normkit.kernels.cuda.sums import block_sum
 from normkit.kernels.cuda.variants import FIXED, LINE, VECTOR_BYTES, WEIGHT
 from normkit.math import updates
 
