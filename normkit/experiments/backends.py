@@ -5,6 +5,7 @@ backend: it has one thread, and its random numbers are keyed by what it is.
 """
 
 import contextlib
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -102,7 +103,7 @@ def _in_processes(work, shared, tasks, jobs):
     try:
 
         def submit(count):
-            for task in (task for task, _ in zip(waiting, range(count))):
+            for task in itertools.islice(waiting, count):
                 arguments = (shared[task.split], task.condition, task.seed, task.fold, work.diagnose)
                 running[executor.submit(_perform_shared, *arguments)] = task
 
