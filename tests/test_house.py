@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,26 @@ def test_layers_and_cycles():
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "0 broken" in done.stdout, done.stdout + done.stderr
+
+
+def definitions():
+    """Return the names of all functions, classes and constants."""
+    names = set()
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef | ast.FunctionDef):
+                names.add(node.name)
+            elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                names.add(node.id)
+    return names
+
+
+def test_what_contributing_names_is_there():
+    words = re.findall(r"`([\w./]+(?:\(\))?)`", (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    paths = {word for word in words if "/" in word and word != "build/docs"}
+    assert len(paths) > 30 and [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    names = {word.removesuffix("()").rpartition(".")[2] for word in words if word.endswith("()") or word.isupper()}
+    assert len(names) > 50 and sorted(names - definitions()) == []
 
 
 def public_names():
