@@ -98,6 +98,13 @@ _norm_options = together(
                  help="Rows that the ghost norm normalizes together."),
 )  # fmt: skip
 
+solver_options = together(
+    click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True),
+    click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd."),
+    click.option("--weight-decay", type=FiniteRange(0), default=0.0, show_default=True,
+                 help="This times a weight is added to its gradient."),
+)  # fmt: skip
+
 model_options = together(
     click.option("--hidden", type=NumberList(), default="64,64", show_default=True,
                  help="Hidden layer sizes."),
@@ -142,24 +149,6 @@ training_options = together(
     click.option("--epochs", type=click.IntRange(1), default=20, show_default=True),
     click.option("--updates", type=click.IntRange(1), metavar="N",
                  help="Steps of the optimizer.  [default: those of --epochs at the base batch size]"),
-    click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True),
-    click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd."),
-    click.option("--weight-decay", type=FiniteRange(0), default=0.0, show_default=True,
-                 help="This times a weight is added to its gradient."),
+    solver_options,
     _norm_options,
 )  # fmt: skip
-
-
-def check_groups(norms, widths, groups):
-    """Return what is wrong with the groups of a group norm on layers of these widths, or None."""
-    wrong = [width for width in widths if width % groups or width < 2 * groups]
-    if "group" not in norms or not wrong:
-        return None
-    return f"--norm-groups {groups} must divide a layer of {wrong[0]} into groups of at least 2 features"
-
-
-def compiling_notice(console):
-    """Context that tells on a console when compilation takes longer than a second."""
-    from normkit._jit import tell_when_compiling
-
-    return tell_when_compiling(lambda: console.print("Compiling, about 25 seconds; the machine code is kept."))
