@@ -7,6 +7,7 @@ import click
 from normkit.experiments import configuration
 from normkit.experiments.errors import DataError
 from normkit.experiments.presets import PRESETS
+from normkit.experiments.results.store import CONFIG
 
 # how a command is run and shown, not what it computes
 EXECUTION = ("backend", "benefits", "format", "jobs", "output", "quick", "quiet", "scheduler")
@@ -71,7 +72,7 @@ class ConfiguredCommand(click.Command):
 
 
 def _config_of(directory):
-    path = Path(directory) / "config.toml"
+    path = Path(directory) / CONFIG
     if not path.is_file():
         raise DataError(f"{directory} holds no experiment to resume: there is no {path.name}")
     return path

@@ -12,7 +12,7 @@ from normkit.experiments.data.files import MEMORY_LIMIT
 from normkit.experiments.data.preprocessing import Preprocessor
 from normkit.experiments.data.sets import Split
 from normkit.experiments.data.tables import Columns, Table, missing_in, refuse_missing
-from normkit.experiments.data.targets import METRICS, Metric, Task, check, judged
+from normkit.experiments.data.targets import METRICS, Metric, TaskName, check, judged
 from normkit.experiments.errors import DataError, one_line
 
 _MOST_TEXTS = 1000  # one-hot encoded of a column
@@ -30,7 +30,7 @@ class Dataset:
     y: np.ndarray  # (samples,), labels or float64
     X_test: Table | None = None
     y_test: np.ndarray | None = None
-    task: Task = "classification"
+    task: TaskName = "classification"
     groups: np.ndarray | None = None  # (samples,), whole numbers
     group_name: str | None = None
     # "columns" are standardized and encoded with the training rows; a number divides all features

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from normkit.experiments.data.preprocessing import Preprocessor
-from normkit.experiments.data.targets import METRICS, Metric, Task
+from normkit.experiments.data.targets import METRICS, Metric, TaskName
 from normkit.experiments.errors import DataError
 
 _ARRAYS = ("X_train", "y_train", "X_val", "y_val", "X_test", "y_test")
@@ -29,7 +29,7 @@ class Split:
     y_val: np.ndarray
     X_test: np.ndarray
     y_test: np.ndarray
-    task: Task = "classification"
+    task: TaskName = "classification"
     target_mean: float = 0.0
     target_scale: float = 1.0
     preprocessor: Preprocessor | None = None

@@ -7,7 +7,7 @@ import numpy as np
 
 from normkit.experiments.data.dataset import Dataset
 from normkit.experiments.data.sets import Split
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 
 # the course's experiment validates with the first 5,000 images
 _VALIDATION_ROWS = 5000
@@ -61,7 +61,7 @@ def splits(dataset: Dataset, seed: int, cv: int | None = None) -> list[Split]:
             found = list(_folds(dataset, seed, cv) if cv else _hold_out(dataset, seed))
     except ValueError as error:
         raise DataError(
-            f"{dataset.name} cannot be split into training, validation and test: {' '.join(str(error).split())}"
+            f"{dataset.name} cannot be split into training, validation and test: {one_line(error)}"
         ) from None
     return [_prepared(dataset, train, val, test, _rule(dataset, cv)) for train, val, test in found]
 

@@ -8,16 +8,16 @@ from normkit.experiments.data.files import MEMORY_LIMIT
 from normkit.experiments.data.tables import number_text
 from normkit.experiments.errors import DataError, one_line
 
-Task = Literal["classification", "regression"]
+TaskName = Literal["classification", "regression"]
 TASKS = ("auto", "classification", "regression")
 Metric = Literal["accuracy", "r2"]
-METRICS: dict[Task, Metric] = {"classification": "accuracy", "regression": "r2"}  # the larger the better
+METRICS: dict[TaskName, Metric] = {"classification": "accuracy", "regression": "r2"}  # the larger the better
 MOST_CLASSES = 20
 # told in the help of --task, and by the note when it was applied
 RULE = f"text, and whole numbers of at most {MOST_CLASSES} different values, are classes; other numbers a regression"
 
 
-def judged(values: np.ndarray, task: str, source: str) -> tuple[Task, np.ndarray, list[str]]:
+def judged(values: np.ndarray, task: str, source: str) -> tuple[TaskName, np.ndarray, list[str]]:
     """Return the task, its labels or numbers, and notes of what was decided.
 
     Parameters
@@ -44,7 +44,7 @@ def judged(values: np.ndarray, task: str, source: str) -> tuple[Task, np.ndarray
     """
     if values.ndim != 1:
         raise DataError(f"{source}: the target must be one value a row, its shape is {values.shape}")
-    kind: Task = "classification"
+    kind: TaskName = "classification"
     if values.dtype.kind in "OUSb":
         if task == "regression":
             raise DataError(
@@ -83,7 +83,7 @@ def labels(values: np.ndarray, source: str) -> np.ndarray:
     return np.array([str(text) for text in texts])
 
 
-def check(task: Task, y: np.ndarray, source: str, folds: int | None = None) -> None:
+def check(task: TaskName, y: np.ndarray, source: str, folds: int | None = None) -> None:
     """Raise a `DataError` unless each of the three sets can have what its scores need."""
     if task == "regression":
         if len(y) < 10 or y.min() == y.max():

@@ -2,12 +2,12 @@
 
 import json
 import math
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from normkit.experiments.configuration import parse
 from normkit.experiments.errors import DataError
 from normkit.experiments.records import SCHEMA, Condition, Run, Summary
 from normkit.experiments.results.store import CONFIG, ENVIRONMENT, RESULTS, read_environment, read_runs
@@ -47,14 +47,7 @@ def read(directory: str | Path) -> tuple[list[Run], Source]:
 
 
 def _configuration(path: Path) -> dict[str, Any]:
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not TOML: {' '.join(str(error).split())}") from None
+    values = parse(path) if path.exists() else {}
     return {name.replace("-", "_"): value for name, value in values.items()}
 
 

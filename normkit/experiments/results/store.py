@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from normkit._files import write_atomically
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 from normkit.experiments.records import Run, run_from, to_json
 
 RESULTS, CONFIG, ENVIRONMENT, SUMMARY = "results.jsonl", "config.toml", "environment.json", "summary.json"
@@ -48,7 +48,7 @@ def _parse(path, content):
         try:
             run = run_from(json.loads(line))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path}, line {number} is not a run: {' '.join(str(error).split())}") from None
+            raise DataError(f"{path}, line {number} is not a run: {one_line(error)}") from None
         runs[run.run_id] = run
     return list(runs.values()), whole
 

@@ -15,7 +15,7 @@ from importlib.metadata import version
 from typing import Any
 
 from normkit.experiments.data import Split
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 from normkit.experiments.records import Condition, Run
 from normkit.experiments.running.fitting import load_machine_code
 from normkit.experiments.running.one_run import failed, new_run, perform
@@ -152,7 +152,7 @@ def dask(work: Work, tasks: Iterable[Task], jobs: int, scheduler: str | None = N
         try:
             client = stack.enter_context(Client(address, timeout=_CONNECT_S))
         except (OSError, ValueError) as error:
-            raise DataError(f"no Dask scheduler answers at {scheduler}: {' '.join(str(error).split())}") from None
+            raise DataError(f"no Dask scheduler answers at {scheduler}: {one_line(error)}") from None
         _check_workers(client)
         yield from _on_cluster(client, work, list(tasks))
 

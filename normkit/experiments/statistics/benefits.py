@@ -15,7 +15,7 @@ from normkit.experiments.records import Benefit, Condition, Run
 from normkit.experiments.statistics.candidates import Candidate, diverged, ended, excess, mean_of, paired
 from normkit.experiments.statistics.comparisons import ALPHA, Design
 from normkit.experiments.statistics.inference import holm_factors
-from normkit.experiments.statistics.verdicts import decimals, divergence, p_text
+from normkit.experiments.statistics.texts import decimals, divergence, p_text
 
 _FEWEST_SEEDS = 3
 _SENSITIVITY: Literal["sensitivity to initial values"] = "sensitivity to initial values"

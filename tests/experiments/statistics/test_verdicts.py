@@ -10,7 +10,7 @@ from scipy import stats
 
 from normkit.experiments.statistics.inference import estimate, holm_factors, moderated
 from normkit.experiments.statistics.summary import summarize
-from normkit.experiments.statistics.verdicts import decimals
+from normkit.experiments.statistics.texts import decimals
 
 FALSE_ALARMS = Path(__file__).parents[3] / "benchmarks" / "false_alarms.py"
 BASE = np.array([0.70, 0.80, 0.90, 0.75, 0.85])
