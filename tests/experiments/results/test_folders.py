@@ -147,7 +147,7 @@ def test_folders_that_hold_no_experiment(tmp_path):
         ("results.jsonl", "{}\n", "line 1 is not a run"),
         ("environment.json", "[", "is not a JSON object"),
         ("config.toml", "= 3", "is not TOML"),
-        ("config.toml", "\ud800", "is not TOML"),
+        ("config.toml", "\ud800", "is not a text file in UTF-8"),
     ):
         path = folder(tmp_path / f"{name}{len(list(tmp_path.iterdir()))}", [run()])
         (path / name).write_bytes(content.encode("utf-8", "surrogatepass"))
