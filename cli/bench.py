@@ -66,7 +66,7 @@ def _json_file(ctx, param, value):
 )
 @click.option("--threads", type=click.IntRange(1), help="Default: one for each core this process may use.")
 @click.option("--repeats", type=click.IntRange(1), help="Default: 9, in a quick run 5.")
-@click.option("--quick", is_flag=True, help="Fewer cases, some 15 seconds.")
+@click.option("--quick", is_flag=True, help="Fewer cases, some half a minute.")
 @click.option("--format", "form", type=click.Choice(_FORMATS), default="table", show_default=True)
 @click.option(
     "--output",
@@ -92,7 +92,7 @@ def _json_file(ctx, param, value):
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.option("--dry-run", is_flag=True, hidden=True)
 def bench(device, form, output, earlier, limit, quiet, **options):
-    """Time kernels and training against whatever peers are installed, in about a minute.
+    """Time kernels and training against whatever peers are installed, in two minutes.
 
     Each peer runs in a process of its own on the same cores; its result is checked against float64, and what is wrong
     is not timed. In each repeat all have their turn. Measure on a machine that does nothing else.

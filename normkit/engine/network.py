@@ -95,6 +95,9 @@ class Network:
                 if mine is not None and theirs is not None:
                     mine[...] = theirs
 
+    def __getstate__(self):
+        return {name: value for name, value in self.__dict__.items() if name != "_buffers"}
+
     def __setstate__(self, state):
         self.__dict__.update(state)
         # unpickled arrays lie anywhere, also in a read-only file: a type of its own to the compiler
@@ -200,13 +203,23 @@ class Network:
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
         edges = batch_edges(count, chunk)
         threads = self.choose_threads(n_threads, chunk, count)
-        work = make_work(plan, chunk, self.dtype, threads, self.target_width, False)
+        work = self._take_buffers(chunk, threads) or make_work(plan, chunk, self.dtype, threads, self.target_width, False)
         with single_threaded_blas():
             run_on_team(
                 threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
                 plan, settings, self.params, none, none, self.statistics, work, 0, result,
             )  # fmt: skip
+        if not before_norm:
+            self._buffers = (chunk, threads), work
         return result
+
+    def _take_buffers(self, chunk, threads):
+        """Return the last prediction's buffers if they fit: to make new ones takes longer than to predict some rows.
+
+        A thread that predicts at the same time finds none, and makes its own.
+        """
+        size, work = self.__dict__.pop("_buffers", (None, None))
+        return work if size == (chunk, threads) else None
 
     def _bare(self, b):
         """Plan of the network whose block b ends where its norm would begin."""

@@ -1,0 +1,109 @@
+"""What CI runs, for each Python and with old and new dependencies: ``nox -l`` lists it, ``nox -s lint`` runs one."""
+
+import tomllib
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "types", "layers", "tests"]
+
+PROJECT = tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text(encoding="utf-8"))
+# the newest that Numba, scikit-learn and ONNX Runtime have wheels for
+PYTHONS = nox.project.python_versions(PROJECT, max_version="3.14")
+
+
+def lower_bounds(requirements):
+    """Return a pin to the oldest version that each requirement allows."""
+    pins = []
+    for requirement in map(Requirement, requirements):
+        (oldest,) = (spec.version for spec in requirement.specifier if spec.operator == ">=")
+        pins.append(f"{requirement.name}=={oldest}")
+    return pins
+
+
+def install(session, *arguments, extras="test"):
+    """Install the checkout with some of its extras."""
+    session.install("-e", f".[{extras}]", *arguments)
+    # not the user's cache: every session compiles what it tests
+    session.env["NUMBA_CACHE_DIR"] = session.create_tmp()
+
+
+@nox.session(python=PYTHONS)
+def tests(session):
+    """Run the tests; further arguments go to pytest."""
+    install(session)
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session(python=PYTHONS[0])
+def oldest(session):
+    """Run the tests with the oldest dependencies that pyproject.toml allows."""
+    constraints = Path(session.create_tmp()) / "oldest.txt"
+    constraints.write_text("\n".join(lower_bounds(PROJECT["project"]["dependencies"])) + "\n")
+    install(session, "--constraint", str(constraints))
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+@nox.session
+def lint(session):
+    """Check style and format."""
+    session.install("ruff")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def types(session):
+    """Check types."""
+    install(session)
+    session.run("mypy")
+
+
+@nox.session
+def layers(session):
+    """Check that layers import only downward, and that there are no cycles."""
+    install(session)
+    session.run("lint-imports")
+
+
+@nox.session
+def docs(session):
+    """Build the documentation into build/docs with warnings as errors, and run its pages and the docstrings' checks."""
+    install(session, extras="test,docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "build/docs")
+    session.run("pytest", "tests/docs", "tests/test_house.py", *session.posargs)
+
+
+@nox.session
+def links(session):
+    """Follow the documentation's links to elsewhere."""
+    install(session, extras="docs")
+    session.run("sphinx-build", "-b", "linkcheck", "docs", "build/links")
+
+
+@nox.session
+def fuzz(session):
+    """Read many more damaged files than every test run does."""
+    install(session)
+    session.env |= {"NORMKIT_FUZZ_CASES": "20000", "NORMKIT_CACHE_TRUNCATIONS": "100"}
+    session.run(
+        "pytest", "-n", "auto", "tests/estimators/test_persistence_fuzz.py", "tests/experiments/data/test_data_fuzz.py",
+        "tests/trust/test_compile_cache_faults.py", *session.posargs,
+    )  # fmt: skip
+
+
+@nox.session
+def slow(session):
+    """Run the tests that take minutes."""
+    install(session)
+    session.env["NORMKIT_SLOW_TESTS"] = "1"
+    session.run("pytest", "tests/cli/test_cli_compare_resume.py", *session.posargs)
+
+
+@nox.session
+def soak(session):
+    """Train, save and load over and over for ten minutes; fail where memory grows."""
+    install(session)
+    session.run("python", "benchmarks/soak.py", "--minutes", "10", *session.posargs)
