@@ -112,8 +112,8 @@ def test_faster_than_before(normkit, old):
         (["--fail-slower-than", "1.2"], "--fail-slower-than needs --compare"),
         (["--compare", "bad.json", "--fail-slower-than", "nan"], "--fail-slower-than"),
         (["--device", "cuda", "--threads", "2"], "--threads is for the CPU"),
-        (["--device", "cuda", "--functions", "group_norm"], "--functions group_norm: with --target cuda one of"),
-        (["--device", "cuda", "--peers", "jax"], "--peers jax: with --target cuda one of"),
+        (["--device", "cuda", "--functions", "group_norm"], "--functions group_norm: with --device cuda one of"),
+        (["--device", "cuda", "--peers", "jax"], "--peers jax: with --device cuda one of"),
     ],
 )
 def test_wrong_usage_is_a_line_before_anything_runs(normkit, tmp_path, arguments, words):
@@ -156,7 +156,7 @@ def test_the_gpu_that_is_missing_is_a_line(normkit, tmp_path):
         pytest.skip("nothing is missing")
     result = normkit("bench", "--device", "cuda", "--output", "gpu.json")
     assert result.code == 2 and result.out == "" and result.err.count("\n") == 1
-    assert result.err.startswith("Error: --target cuda needs ") and list(tmp_path.iterdir()) == []
+    assert result.err.startswith("Error: --device cuda needs ") and list(tmp_path.iterdir()) == []
 
 
 def test_dry_run_of_the_gpu(normkit, tmp_path):
