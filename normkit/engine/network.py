@@ -203,7 +203,9 @@ class Network:
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
         edges = batch_edges(count, chunk)
         threads = self.choose_threads(n_threads, chunk, count)
-        work = self._take_buffers(chunk, threads) or make_work(plan, chunk, self.dtype, threads, self.target_width, False)
+        work = self._take_buffers(chunk, threads) or make_work(
+            plan, chunk, self.dtype, threads, self.target_width, False
+        )
         with single_threaded_blas():
             run_on_team(
                 threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
