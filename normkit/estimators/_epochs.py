@@ -117,12 +117,14 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.norm_noise > 0 and not self._network.norm_blocks():
             raise ValueError(f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization=None")
-        order, held_out, watched = np.arange(samples.X.shape[0]), None, validation
-        all_rows = None if validation is None else np.arange(samples.X.shape[0])
+        held_out, watched = None, validation
         watching = self._processes.first(lambda: validation is not None)
         if self.early_stopping and not watching:
             order, held_out = self._split(samples)
             watched = samples
+        else:
+            order = np.arange(samples.X.shape[0])
+        all_rows = None if validation is None else np.arange(samples.X.shape[0])
         total = self._processes.total(len(order))
         edges = self._processes.part(self._batch_edges(total))
         if not incremental or not hasattr(self, "_trainer"):
