@@ -92,6 +92,8 @@ def together(*decorators):
 _norm_options = together(
     click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
                  help="Share of the moving statistics kept at each step (Keras' convention)."),
+    click.option("--norm-epsilon", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
+                 help="Added to the variance."),
     click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
                  help="Groups of the group norm; must divide the width of each layer."),
     click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,

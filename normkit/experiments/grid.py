@@ -44,6 +44,7 @@ class Grid:
     momentum: float = 0.9
     weight_decay: float = 0.0
     norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-3
     norm_groups: int = 8
     virtual_batch_size: int = 32
 
@@ -101,6 +102,7 @@ class Grid:
                     kernel_initializer=initializer,
                     dropout=dropout,
                     norm_momentum=self.norm_momentum,
+                    norm_epsilon=self.norm_epsilon,
                     norm_groups=self.norm_groups,
                     virtual_batch_size=self.virtual_batch_size,
                     norm_noise=noise if norm != "none" else 0.0,

@@ -29,6 +29,7 @@ class Condition:
     norm_groups: int = 8
     virtual_batch_size: int = 32
     normalize_input: bool = False
+    norm_epsilon: float = 1e-3
     norm_noise: float = 0.0  # strength of the noise after each norm, as the estimators have it
     solver: str = "adam"
     momentum: float = 0.9  # of solver "sgd"

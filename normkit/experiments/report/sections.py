@@ -13,6 +13,7 @@ _READ_BY = {
     "norm_momentum": ("batch", "ghost", "renorm"),
     "virtual_batch_size": ("ghost",),
     "norm_groups": ("group",),
+    "norm_epsilon": ("batch", "ghost", "renorm", "layer", "group", "rms"),
 }
 
 

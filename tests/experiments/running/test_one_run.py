@@ -78,15 +78,15 @@ def test_ctrl_c_is_no_failed_run(monkeypatch):
 
 def test_conditions_become_parameters():
     condition = Condition(
-        "layer", "after", 16, 0.02, 3, (7, 5), "elu", "orthogonal", 0.25, 0.8, 4, 16, True, 0.0, "sgd", 0.5, 0.01
+        "layer", "after", 16, 0.02, 3, (7, 5), "elu", "orthogonal", 0.25, 0.8, 4, 16, True, 0.02, 0.0, "sgd", 0.5, 0.01
     )  # fmt: skip
     model = new_model(condition, sets(), 0)
     assert isinstance(model, MLPClassifier)
     wanted = {
         "normalization": "layer", "norm_position": "after", "batch_size": 16, "learning_rate_init": 0.02,
         "hidden_layer_sizes": (7, 5), "activation": "elu", "kernel_initializer": "orthogonal", "dropout": 0.25,
-        "norm_momentum": 0.8, "norm_groups": 4, "virtual_batch_size": 16, "normalize_input": True, "solver": "sgd",
-        "momentum": 0.5, "n_threads": 1,
+        "norm_momentum": 0.8, "norm_epsilon": 0.02, "norm_groups": 4, "virtual_batch_size": 16,
+        "normalize_input": True, "solver": "sgd", "momentum": 0.5, "n_threads": 1,
     }  # fmt: skip
     assert {name: getattr(model, name) for name in wanted} == wanted
     assert isinstance(new_model(condition, sets(slope()), 0), MLPRegressor)
