@@ -2,8 +2,6 @@
 
 import click
 
-from .main import WrongData
-
 
 @click.command(
     epilog="""\b
@@ -24,15 +22,12 @@ def report(directories, output):
     """
     if len(directories) > 1 and not output:
         raise click.UsageError("several directories need --output DIR to write their common report to")
-    from normkit.experiments import folders, results
-    from normkit.experiments import report as reports
-    from normkit.experiments.errors import DataError
+    from normkit.experiments.report import page
+    from normkit.experiments.results.folders import summarize_folders
+    from normkit.experiments.results.store import prepare
 
-    try:
-        runs, summary, sources = folders.summarize_folders(directories)
-        directory = results.prepare(output or directories[0])
-    except DataError as error:
-        raise WrongData(str(error)) from None
-    written = reports.write_sources(directory, runs, summary, sources)
+    runs, summary, sources = summarize_folders(directories)
+    directory = prepare(output or directories[0])
+    written = page.write_sources(directory, runs, summary, sources)
     click.echo(f"{len(runs)} runs; wrote {written[0].name} and {len(written) - 1} plots to {directory}", err=True)
     click.echo(written[0])

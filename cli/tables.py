@@ -5,11 +5,17 @@ import io
 import json
 from dataclasses import asdict
 
-METRICS = {"accuracy": "test accuracy", "r2": "test R²"}
+from normkit.experiments.records import metric_name
+
 _DISPENSABLE = ("validation loss", "best", "ms/epoch")
 _FACTORS = {
     "hidden": "hidden", "activation": "activation", "kernel_initializer": "initializer", "dropout": "dropout",
 }  # fmt: skip
+
+
+def score_name(metric):
+    """Return what scores are called."""
+    return f"test {metric_name(metric)}"
 
 
 def factors(conditions):
@@ -37,7 +43,7 @@ def headings(metric, varying):
     """Return the columns: name, and whether they hold numbers."""
     return [
         ("batch", True), *((head, False) for head in varying.values()), ("norm", False),
-        (METRICS.get(metric, metric), True), ("validation loss", True), ("best", True), ("ms/epoch", True),
+        (score_name(metric), True), ("validation loss", True), ("best", True), ("ms/epoch", True),
     ]  # fmt: skip
 
 
