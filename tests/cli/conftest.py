@@ -1,10 +1,17 @@
-"""The command line as a user meets it: a process of its own, in a folder of its own."""
+"""The command line in a folder of its own.
+
+It runs in the test's process: to start Python and import what a command needs takes seconds. What is about processes,
+signals, pipes and the environment starts some itself.
+"""
 
 import subprocess
 import sys
 from typing import NamedTuple
 
 import pytest
+from click.testing import CliRunner
+
+from normkit_cli.main import main
 
 
 class Result(NamedTuple):
@@ -14,15 +21,14 @@ class Result(NamedTuple):
 
 
 @pytest.fixture
-def normkit(tmp_path):
+def normkit(tmp_path, monkeypatch):
     """Run the command in the test's folder."""
 
     def run(*arguments):
-        done = subprocess.run(
-            [sys.executable, "-m", "normkit", *map(str, arguments)],
-            cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", timeout=300,
-        )  # fmt: skip
-        return Result(done.returncode, done.stdout, done.stderr)
+        with monkeypatch.context() as patch:
+            patch.chdir(tmp_path)
+            done = CliRunner().invoke(main, list(map(str, arguments)), prog_name="normkit", catch_exceptions=False)
+        return Result(done.exit_code, done.stdout, done.stderr)
 
     return run
 
