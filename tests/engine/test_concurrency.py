@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from slow import nightly
 
 PROGRAM = """
 import concurrent.futures
@@ -95,7 +96,8 @@ void parallel(int n, void (*call)(int)) {
 """
 
 
-@pytest.mark.parametrize("layer", ["workqueue", "omp", "tbb"])
+# in every run the layer that is always there, and that aborts a process whose threads enter it twice
+@pytest.mark.parametrize("layer", ["workqueue", *(pytest.param(layer, marks=nightly) for layer in ("omp", "tbb"))])
 def test_every_way_to_run_in_parallel(layer, run_python, tmp_path, monkeypatch):
     """All in one process, since each must also work after the others."""
     # where pip puts libtbb, and the loader does not look
