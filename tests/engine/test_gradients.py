@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 
@@ -41,6 +42,9 @@ def assert_gradient_is_right(network, targets, weight=None, n_threads=1):
     gradient = trainer.first.copy()
     np.testing.assert_allclose(loss(), of_threads, rtol=1e-12)
     indices = network.trainable()
+    if numba.config.DISABLE_JIT:  # a step takes a hundred times as long
+        indices = indices[::7]
+        gradient[np.setdiff1d(np.arange(gradient.size), indices)] = 0
     numeric = np.zeros_like(gradient)
     for i in indices:
         value = network.params[i]

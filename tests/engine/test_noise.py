@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 import scipy.stats
@@ -94,7 +95,11 @@ def test_gradient(norm, position, normalize_input, dropout, weighted, n_threads,
     noisy = loss(n_threads)
     gradient, numeric = trainer.first.copy(), np.zeros_like(trainer.first)
     np.testing.assert_allclose(loss(), noisy, rtol=1e-12)
-    for i in network.trainable():
+    trainable = network.trainable()
+    if numba.config.DISABLE_JIT:  # a step takes a hundred times as long
+        trainable = trainable[::19]
+        gradient[np.setdiff1d(np.arange(gradient.size), trainable)] = 0
+    for i in trainable:
         value = network.params[i]
         network.params[i] = value + STEP
         above = loss()

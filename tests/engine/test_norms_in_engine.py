@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 
@@ -47,7 +48,11 @@ def assert_gradient_is_right(network, trainer, targets, weight, n_threads, X):
     gradient = trainer.first.copy()
     np.testing.assert_allclose(loss(), of_threads, rtol=1e-12)
     numeric = np.zeros_like(gradient)
-    for i in network.trainable():
+    trainable = network.trainable()
+    if numba.config.DISABLE_JIT:  # a step takes a hundred times as long
+        trainable = trainable[::19]
+        gradient[np.setdiff1d(np.arange(gradient.size), trainable)] = 0
+    for i in trainable:
         value = network.params[i]
         network.params[i] = value + STEP
         above = loss()
@@ -77,7 +82,7 @@ def test_gradient(
     numeric = assert_gradient_is_right(
         network, trainer, make_targets(output, samples, SIZES[-1]), weight, n_threads, data(samples)
     )
-    for name in NORMS[norm].parameters:
+    for name in NORMS[norm].parameters if not numba.config.DISABLE_JIT else ():
         assert np.abs(numeric[network.trainable([name])]).max() > 1e-4, name
     assert ("beta" in NORMS[norm].parameters) == (norm != "rms")
 
