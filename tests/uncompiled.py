@@ -12,7 +12,6 @@ import time
 import numba
 import numpy as np
 import pytest
-from numba import types
 from numpy.lib.stride_tricks import as_strided
 
 import normkit.kernels.cpu.simd as simd
