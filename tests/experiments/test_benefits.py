@@ -63,6 +63,15 @@ def test_no_speed_up_without_curves_or_pairs():
     assert found.value is None and "no runs of both with validation curves" in found.sentence
 
 
+def test_runs_that_tell_nothing_of_the_speed_are_left_out():
+    runs = [run(0.8, "none", seed=s, curves=curves(3, 2, 1)) for s in range(4)]
+    runs += [run(0.8, "batch", seed=s, curves=curves(2, 1, 1)) for s in range(2)]
+    silent, broken = run(0.8, "batch", seed=2), run("boom", "batch", seed=3)
+    broken.curves = curves(1, 1)  # as far as it went
+    found = benefits([*runs, silent, broken])["speed-up"]
+    assert found.value == 2 and "faster in 2 of 2 runs)" in found.sentence
+
+
 def rates(table, trivial=0.1, **values):
     """Runs of {norm: {learning rate: test scores}}."""
     return [
