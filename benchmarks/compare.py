@@ -5,6 +5,7 @@ loss and score of training and validation set after each epoch. The time is that
 the processes, all runs. What is compiled on first use is compiled before.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -159,12 +160,10 @@ def _save_splits(folder, dataset, seeds):
 
 def _versions():
     found = {}
-    for package in ("normkit", "numba", "numpy", "torch", "keras", "tensorflow", "jax"):
-        try:
+    for package in ("normkit", "numba", "numpy", "torch", "keras", "tensorflow", "tensorflow-cpu", "jax"):
+        with contextlib.suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return {"python": sys.version.split()[0], **found, "keras_backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
+    return {**found, "keras_backend": os.environ.get("KERAS_BACKEND", "tensorflow")}
 
 
 @click.command(context_settings={"show_default": True})
@@ -205,8 +204,8 @@ def main(dataset, norms, batch_sizes, seeds, epochs, jobs, engines, repeats, out
                 ratio = seconds[name][-1] / seconds[names[0]][-1]
                 click.echo(f"{name}: {seconds[name][-1]:.1f} s, {ratio:.1f} times {names[0]}'s")
     result = {
-        "machine": machine.describe(), "versions": _versions(), **request, "hidden": HIDDEN, "seconds": seconds,
-        "test_scores": scores, "share_of_other_processes": company.share(),
+        "kind": "compare", "machine": machine.describe(), "versions": _versions(), **request, "hidden": HIDDEN,
+        "seconds": seconds, "test_scores": scores, "share_of_other_processes": company.share(),
     }  # fmt: skip
     if output:
         output.parent.mkdir(parents=True, exist_ok=True)

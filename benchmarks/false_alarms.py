@@ -1,8 +1,8 @@
 """How often a verdict claims a difference where there is none, and finds one that was planted, in simulated scores.
 
-An experiment is drawn with known truth and goes through `normkit.experiments.analysis.summarize` as a real one does.
-An alarm is any claim about a true tie: a contrast with an adjusted p-value below 0.05, of any two choices, at any batch
-size. See benchmarks/README.md.
+An experiment is drawn with known truth and goes through `normkit.experiments.statistics.summary.summarize` as a real
+one does. An alarm is any claim about a true tie: a contrast with an adjusted p-value below 0.05, of any two choices, at
+any batch size. See benchmarks/README.md.
 """
 
 import itertools
@@ -17,8 +17,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from normkit.experiments.analysis import summarize
 from normkit.experiments.records import Condition, Run, run_from
+from normkit.experiments.statistics.summary import summarize
 
 BATCH_SIZES = (8, 32, 128, 512)
 TEST_SAMPLES = 360  # those of the digits: accuracies come in steps of 1 / 360

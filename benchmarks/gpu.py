@@ -1,7 +1,7 @@
 """Check normkit's CUDA kernels on the device, then time them against a copy and against their peers.
 
 One command, one file, written case by case and gone on with where it was left; see benchmarks/README.md. The work is
-done by `normkit.bench.gpu`, whose short form is `normkit bench --target cuda`.
+done by `normkit.bench.gpu`, whose short form is `normkit bench --device cuda`.
 """
 
 import sys

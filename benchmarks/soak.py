@@ -4,7 +4,6 @@
 The exit status is 1 where the last quarter's median is above the second quarter's by more than --allowed MiB.
 """
 
-import argparse
 import gc
 import itertools
 import json
@@ -17,6 +16,7 @@ import time
 import warnings
 from pathlib import Path
 
+import click
 import numpy as np
 from sklearn.base import clone
 
@@ -87,24 +87,24 @@ def growth(curve):
     return statistics.median(memory[-quarter:]) - statistics.median(memory[quarter : 2 * quarter])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=30)
-    parser.add_argument("--allowed", type=float, default=8, help="MiB of growth")
-    parser.add_argument("--output", type=Path)
-    options = parser.parse_args()
+@click.command(context_settings={"show_default": True})
+@click.option("--minutes", default=30.0)
+@click.option("--allowed", default=8.0, help="MiB of growth.")
+@click.option("--output", type=click.Path(dir_okay=False, path_type=Path), help="JSON file to write.")
+def main(minutes, allowed, output):
+    """Fit, predict, save and load over and over, to see that memory stays flat."""
     warnings.simplefilter("ignore")
-    curve, rounds = soak(60 * options.minutes)
+    curve, rounds = soak(60 * minutes)
     result = {
         "normkit": normkit.__version__, "python": platform.python_version(), "machine": platform.machine(),
         "rounds": rounds, "growth_mib": growth(curve), "curve_seconds_mib": curve,
     }  # fmt: skip
-    if options.output:
-        options.output.write_text(json.dumps(result) + "\n")
-    print(
+    if output:
+        output.write_text(json.dumps(result) + "\n")
+    click.echo(
         f"{rounds} rounds, {curve[-1][0]:.0f} s, {curve[0][1]} to {curve[-1][1]} MiB, growth {growth(curve):+.2f} MiB"
     )
-    raise SystemExit(growth(curve) > options.allowed)
+    raise SystemExit(growth(curve) > allowed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import norm_table
 from normkit.bench.table import grid
 
 # the part of the README that a kind of result goes to
-SECTIONS = {"training": "results", "norms": "norms", "accuracy": "accuracy"}
+SECTIONS = {"training": "results", "norms": "norms", "accuracy": "accuracy", "compare": "compare"}
 README = Path(__file__).with_name("README.md")
 HEADER = ("engine", "step µs", "ratio", "quartiles", "loss", "acc.", "compile s")
 CASE_HEADER = ("type", "order", "rows", "step µs", "fastest")
@@ -116,7 +116,27 @@ def print_table(console, result, batch_size):
     console.print(*notes(result, rows), sep="\n", highlight=False, end="\n\n")
 
 
-MARKDOWN = {"norms": norm_table.markdown, "accuracy": accuracy_table.markdown}
+COMPARE_HEADER = ("engine", "s", "ratio", "mean test accuracy")
+
+
+def compare_markdown(result, grid):
+    """Return the table of `compare.py`: whole commands, and what the models can do."""
+    cases = len(result["norms"]) * len(result["batch_sizes"])
+    title = (
+        f"**{cases} conditions, {result['seeds']} seeds, {result['epochs']} epochs of {result['dataset']}, "
+        f"{result['jobs']} processes of one thread**"
+    )
+    seconds = {name: statistics.median(each) for name, each in result["seconds"].items()}
+    cells = [
+        (name, f"{seconds[name]:.1f}", f"{seconds[name] / seconds['normkit']:.1f}",
+         f"{statistics.fmean(result['test_scores'][name].values()):.4f}")
+        for name in seconds
+    ]  # fmt: skip
+    repeats = max(map(len, result["seconds"].values()))
+    return [title, grid(COMPARE_HEADER, cells), f"- Medians of {repeats} run{'s' * (repeats > 1)} of the command."]
+
+
+MARKDOWN = {"norms": norm_table.markdown, "accuracy": accuracy_table.markdown, "compare": compare_markdown}
 
 
 def kind(result):

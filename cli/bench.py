@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from normkit.bench import suite
+from normkit.experiments.errors import DataError
 
-from .main import WrongData
 from .options import ChoiceList, FiniteRange
 
 _DTYPES = ("float32", "bfloat16")
@@ -52,12 +52,12 @@ def _json_file(ctx, param, value):
       normkit bench --quick --compare before.json --fail-slower-than 1.2
       normkit bench --kernels --functions layer_norm --shapes 512x1024,8192x4096 --dtypes float32,bfloat16
       normkit bench --training --peers normkit,torch,torch-compile --threads 1
-      normkit bench --target cuda
+      normkit bench --device cuda
     """
 )
 @click.option("--kernels", is_flag=True, help="The norms on arrays. Both parts, unless one is named.")
 @click.option("--training", is_flag=True, help="A training step of an MLP with batch norm.")
-@click.option("--target", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True)
+@click.option("--device", type=click.Choice(("cpu", "cuda")), default="cpu", show_default=True)
 @click.option("--functions", type=ChoiceList(suite.FUNCTIONS), help=f"Of {', '.join(suite.FUNCTIONS)}.")
 @click.option("--dtypes", type=ChoiceList(_DTYPES), help=f"Of {', '.join(_DTYPES)}; the first.")
 @click.option("--shapes", type=_Shapes(), help="Rows like 4096x768, images like 16x64x32x32 (NCHW).")
@@ -91,7 +91,7 @@ def _json_file(ctx, param, value):
 )
 @click.option("--quiet", is_flag=True, help="No progress on standard error.")
 @click.option("--dry-run", is_flag=True, hidden=True)
-def bench(target, form, output, earlier, limit, quiet, **options):
+def bench(device, form, output, earlier, limit, quiet, **options):
     """Time kernels and training against whatever peers are installed, in two minutes.
 
     Each peer runs in a process of its own on the same cores; its result is checked against float64, and what is wrong
@@ -103,11 +103,11 @@ def bench(target, form, output, earlier, limit, quiet, **options):
     if limit is not None and earlier is None:
         raise click.UsageError("--fail-slower-than needs --compare OLD.json")
     old = results.read(earlier) if earlier else None
-    if old and old["kind"] != (results.GPU if target == "cuda" else results.KIND):
-        raise WrongData(f"{earlier} is a result of another target")
+    if old and old["kind"] != (results.GPU if device == "cuda" else results.KIND):
+        raise DataError(f"{earlier} is a result of another device")
     if output:
         results.check_writable(output)
-    run = _on_cuda if target == "cuda" else _on_cpu
+    run = _on_cuda if device == "cuda" else _on_cpu
     result, failed = run(options, output, quiet)
     comparison = compare(result, old, str(earlier)) if old and not failed else None
     _show(result, comparison, form)
@@ -141,7 +141,7 @@ def _plan(options):
     if both or options["training"]:
         steps = suite.training_cases(quick)
     if unknown := [name for name in options["peers"] or () if name not in suite.PEERS]:
-        raise click.UsageError(f"--peers {','.join(unknown)} needs --target cuda")
+        raise click.UsageError(f"--peers {','.join(unknown)} needs --device cuda")
     peers = options["peers"] or (suite.QUICK_PEERS if quick else suite.DEFAULT_PEERS)
     peers = [name for name in suite.PEERS if name in (suite.OWN, *peers)]
     repeats = options["repeats"] or (5 if quick else 9)
@@ -173,9 +173,9 @@ def _on_cuda(options, output, quiet):
             raise click.UsageError(f"--{name} is for the CPU; on a GPU, benchmarks/gpu.py has more than the short form")
     for name, known in (("functions", short.FUNCTIONS), ("peers", short.PEERS)):
         if unknown := [value for value in options[name] or () if value not in known]:
-            raise click.UsageError(f"--{name} {','.join(unknown)}: with --target cuda one of {', '.join(known)}")
+            raise click.UsageError(f"--{name} {','.join(unknown)}: with --device cuda one of {', '.join(known)}")
     if missing := short.missing(options["dry_run"]):
-        raise WrongData(f"--target cuda needs {'; '.join(missing)}")
+        raise DataError(f"--device cuda needs {'; '.join(missing)}")
     both = options["kernels"] == options["training"]
     parts = [*short.KERNELS * (both or options["kernels"]), *short.TRAINING * (both or options["training"])]
     status, result, wrong = short.run(

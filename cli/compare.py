@@ -6,12 +6,12 @@ import shlex
 
 import click
 
+from normkit.experiments.errors import DataError
+from normkit.experiments.presets import PRESETS
+
 from .configured import EXECUTION, ConfiguredCommand, plain
 from .data_options import cv_option, data_options
-from .main import WrongData
 from .options import grid_options, training_options
-
-PRESETS = ("group-norm", "ghost", "bn-paper", "learning-rates", "noisy-bn")
 
 
 class _Compare(ConfiguredCommand):
@@ -36,7 +36,7 @@ class _Compare(ConfiguredCommand):
 @click.option("--seeds", type=click.IntRange(1), default=5, show_default=True, help="Runs of each combination.")
 @click.option("--baseline", metavar="NORM", help="What the others are compared with.  [default: none]")
 @click.option("--diagnose", is_flag=True, help="Record what goes on in each layer after each epoch.")
-@click.option("--preset", type=click.Choice(PRESETS), help="A published experiment; other options change it.")
+@click.option("--preset", type=click.Choice(tuple(PRESETS)), help="A published experiment; other options change it.")
 @click.option("--config", metavar="FILE", help="Options in TOML or YAML, by the same names.")
 @click.option("--quick", is_flag=True, help="5 epochs and 2 seeds, unless these are given.")
 @click.option("--jobs", type=click.IntRange(1), metavar="N", help="Processes.  [default: the cores]")
@@ -63,19 +63,14 @@ def compare(ctx, config, resume, **options):  # fmt: skip
     """
     from rich.console import Console
 
-    from normkit.experiments.errors import DataError
-
     values = {param.name: plain(options[param.name]) for param in ctx.command.params if param.name in options}
     execution = {name: values.pop(name) for name in EXECUTION}
-    try:
-        if execution["scheduler"] and execution["backend"] != "dask":
-            raise click.UsageError("--scheduler is for --backend dask")
-        _make_absolute(values)
-        if resume:
-            _refuse_changes(ctx, resume, values)
-        _run(values, execution, resume, Console(stderr=True, highlight=False, markup=False))
-    except DataError as error:
-        raise WrongData(str(error)) from None
+    if execution["scheduler"] and execution["backend"] != "dask":
+        raise click.UsageError("--scheduler is for --backend dask")
+    _make_absolute(values)
+    if resume:
+        _refuse_changes(ctx, resume, values)
+    _run(values, execution, resume, Console(stderr=True, highlight=False, markup=False))
 
 
 def _make_absolute(values):
@@ -95,7 +90,7 @@ def _refuse_changes(ctx, directory, values):
     for name, value in values.items():
         if value != stored[name]:
             flag = f"--{name.replace('_', '-')}"
-            raise WrongData(
+            raise DataError(
                 f"the experiment in {directory} has {flag} {_shown(stored[name])}, not {_shown(value)}: leave the "
                 "option out, or begin another experiment with --output"
             )
@@ -106,19 +101,19 @@ def _shown(value):
 
 
 def _run(values, execution, resume, console):
-    from normkit.experiments import results
-    from normkit.experiments.backends import default_jobs
     from normkit.experiments.experiment import Experiment
-    from normkit.experiments.store import Store, holds_experiment
+    from normkit.experiments.output import begin
+    from normkit.experiments.results.store import Store, holds_experiment, prepare
+    from normkit.experiments.running.backends import default_jobs
 
     directory = resume or execution["output"]
-    if directory and not resume and holds_experiment(results.prepare(directory)):
-        raise WrongData(f"{directory} holds an experiment already; --resume {shlex.quote(directory)} goes on with it")
+    if directory and not resume and holds_experiment(prepare(directory)):
+        raise DataError(f"{directory} holds an experiment already; --resume {shlex.quote(directory)} goes on with it")
     experiment = Experiment(values)
     jobs = execution["jobs"] or default_jobs()
     execution["jobs"] = min(jobs, len(experiment.tasks))
     with Store(directory) if directory else contextlib.nullcontext() as store:
-        notes = results.begin(store, experiment, execution["backend"], execution["jobs"]) if store else []
+        notes = begin(store, experiment, execution["backend"], execution["jobs"]) if store else []
         runs = _train(experiment, execution, store, notes, console)
         _report(experiment, execution, store, runs, console)
     if failed := [run for run in runs if run.status == "failed"]:
@@ -132,8 +127,8 @@ def _resuming(directory):
 
 def _train(experiment, execution, store, notes, console):
     """Do the runs that are missing; returns all of them in the order of the tasks."""
-    from normkit.experiments.backends import WorkersLost
-    from normkit.experiments.store import in_order, read_runs
+    from normkit.experiments.results.store import in_order, read_runs
+    from normkit.experiments.running.backends import WorkersLost
 
     from .live import display
 
@@ -167,13 +162,13 @@ def _train(experiment, execution, store, notes, console):
 
 
 def _report(experiment, execution, store, runs, console):
-    from normkit.experiments import results
+    from normkit.experiments.output import finish
 
     from . import printing
 
     summary = experiment.summarize(runs)
     printing.show(experiment, summary, execution["format"], execution["benefits"])
     if store:
-        written = results.finish(store, experiment, runs, summary)
+        written = finish(store, experiment, runs, summary)
         if not execution["quiet"]:
             console.print(f"Wrote {', '.join(written)} to {store.path}", soft_wrap=True)

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
-from .main import WrongData
+from normkit.experiments import configuration
+from normkit.experiments.errors import DataError
+from normkit.experiments.presets import PRESETS
+from normkit.experiments.results.store import CONFIG
 
 # how a command is run and shown, not what it computes
 EXECUTION = ("backend", "benefits", "format", "jobs", "output", "quick", "quiet", "scheduler")
@@ -24,21 +27,17 @@ class ConfiguredCommand(click.Command):
         return super().parse_args(ctx, args)
 
     def _defaults(self, ctx, given):
-        from normkit.experiments.errors import DataError
-
         values: dict = {}
-        try:
-            if directory := given.get("resume"):
-                values = self._from_file(ctx, _config_of(directory))
-            else:
-                if file := given.get("config"):
-                    values = self._from_file(ctx, file)
-                if given.get("quick"):
-                    values |= self.quick
-            if name := given.get("preset", values.get("preset")):
-                values = {**self._from_preset(name), **values}
-        except DataError as error:
-            raise WrongData(str(error)) from None
+        if directory := given.get("resume"):
+            values = self._from_file(ctx, _config_of(directory))
+        else:
+            if file := given.get("config"):
+                values = self._from_file(ctx, file)
+            if given.get("quick"):
+                values |= self.quick
+        name = given.get("preset", values.get("preset"))
+        if isinstance(name, str) and name in PRESETS:  # of another click says what is wrong with it
+            values = {**PRESETS[name].values, **values}
         return {name: self._as_flag(name, value) for name, value in values.items()}
 
     def _by_name(self, name):
@@ -46,9 +45,6 @@ class ConfiguredCommand(click.Command):
 
     def _from_file(self, ctx, path):
         """Read a file, whose names are those of the long flags."""
-        from normkit.experiments import configuration
-        from normkit.experiments.errors import DataError
-
         names = {
             flag.removeprefix("--").replace("-", "_"): param.name
             for param in self.get_params(ctx) if param.name not in _NOT_IN_FILES
@@ -60,11 +56,6 @@ class ConfiguredCommand(click.Command):
                 raise DataError(f"{path} has two names for {self._by_name(names[name]).opts[0]}")
             values[names[name]] = value
         return values
-
-    def _from_preset(self, name):
-        from normkit.experiments.presets import PRESETS
-
-        return PRESETS[name].values if name in PRESETS else {}  # click says what is wrong with the name
 
     def _as_flag(self, name, value):
         """Return a value as it would be given to a flag: click then checks it in the same way."""
@@ -81,9 +72,7 @@ class ConfiguredCommand(click.Command):
 
 
 def _config_of(directory):
-    from normkit.experiments.errors import DataError
-
-    path = Path(directory) / "config.toml"
+    path = Path(directory) / CONFIG
     if not path.is_file():
         raise DataError(f"{directory} holds no experiment to resume: there is no {path.name}")
     return path

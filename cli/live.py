@@ -4,7 +4,14 @@ import contextlib
 import itertools
 import time
 
-from .tables import METRICS, factor_text, factors, rich_table
+from .tables import factor_text, factors, rich_table, score_name
+
+
+def compiling_notice(console):
+    """Context that tells on a console when compilation takes longer than a second."""
+    from normkit._jit import tell_when_compiling
+
+    return tell_when_compiling(lambda: console.print("Compiling, about 25 seconds; the machine code is kept."))
 
 
 class Quiet:
@@ -50,15 +57,13 @@ class Lines(Quiet):
         name = [f"batch size {condition.batch_size}", condition.choice]
         name += [f"{head} {factor_text(condition, factor)}" for factor, head in self._factors.items()]
         name += [f"seed {run.seed}"] + [f"fold {run.fold}"] * (run.fold > 0)
-        result = run.error if run.test_score is None else f"{METRICS[run.metric]} {run.test_score:.4f}"
+        result = run.error if run.test_score is None else f"{score_name(run.metric)} {run.test_score:.4f}"
         width = len(str(self._total))
         self.note(f"[{self._done:>{width}}/{self._total}] {', '.join(name)}: {result} ({run.seconds:.2f} s)")
 
     @contextlib.contextmanager
     def compiling(self):
         """Tell when compiling takes longer than a second."""
-        from .options import compiling_notice
-
         with compiling_notice(self.console):
             yield
 
@@ -98,7 +103,7 @@ class LiveTable(Lines):
         from rich.console import Group
 
         heads = [("batch", True), *((head, False) for head in self._factors.values()), ("norm", False)]
-        heads += [(METRICS[self._metric], True), ("validation loss", True), ("ms/epoch", True), ("runs", True)]
+        heads += [(score_name(self._metric), True), ("validation loss", True), ("ms/epoch", True), ("runs", True)]
         rows = [self._row(condition) for condition in self._visible()]
         hidden = len(self._runs) - len(rows)
         below = f"… and {hidden} more of {len(self._runs)} rows" if hidden else ""

@@ -15,12 +15,6 @@ from normkit.experiments.errors import DataError
 _COMMANDS = ("compare", "report", "train", "predict", "summary", "bench", "doctor", "warmup", "completion")
 
 
-class WrongData(click.ClickException):
-    """The user's data or paths cannot be used."""
-
-    exit_code = 2
-
-
 class _ClosedPipe(click.ClickException):
     """Nobody reads the output any more, as after ``| head``; the shell gives this code to others that it ends."""
 
@@ -66,7 +60,7 @@ class LazyGroup(click.Group):
         except click.ClickException as error:
             _fail(error.format_message(), error.exit_code)
         except DataError as error:
-            _fail(str(error), WrongData.exit_code)
+            _fail(str(error), click.UsageError.exit_code)
         except (OSError, MemoryError) as error:
             _fail(_reason(error), 1)
         except click.Abort:

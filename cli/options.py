@@ -92,10 +92,19 @@ def together(*decorators):
 _norm_options = together(
     click.option("--norm-momentum", type=FiniteRange(0, 1), default=0.9, show_default=True,
                  help="Share of the moving statistics kept at each step (Keras' convention)."),
+    click.option("--norm-epsilon", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
+                 help="Added to the variance."),
     click.option("--norm-groups", type=click.IntRange(1), default=8, show_default=True,
                  help="Groups of the group norm; must divide the width of each layer."),
     click.option("--virtual-batch-size", type=click.IntRange(2), default=32, show_default=True,
                  help="Rows that the ghost norm normalizes together."),
+)  # fmt: skip
+
+solver_options = together(
+    click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True),
+    click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd."),
+    click.option("--weight-decay", type=FiniteRange(0), default=0.0, show_default=True,
+                 help="This times a weight is added to its gradient."),
 )  # fmt: skip
 
 model_options = together(
@@ -142,24 +151,6 @@ training_options = together(
     click.option("--epochs", type=click.IntRange(1), default=20, show_default=True),
     click.option("--updates", type=click.IntRange(1), metavar="N",
                  help="Steps of the optimizer.  [default: those of --epochs at the base batch size]"),
-    click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True),
-    click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd."),
-    click.option("--weight-decay", type=FiniteRange(0), default=0.0, show_default=True,
-                 help="This times a weight is added to its gradient."),
+    solver_options,
     _norm_options,
 )  # fmt: skip
-
-
-def check_groups(norms, widths, groups):
-    """Return what is wrong with the groups of a group norm on layers of these widths, or None."""
-    wrong = [width for width in widths if width % groups or width < 2 * groups]
-    if "group" not in norms or not wrong:
-        return None
-    return f"--norm-groups {groups} must divide a layer of {wrong[0]} into groups of at least 2 features"
-
-
-def compiling_notice(console):
-    """Context that tells on a console when compilation takes longer than a second."""
-    from normkit._jit import tell_when_compiling
-
-    return tell_when_compiling(lambda: console.print("Compiling, about 25 seconds; the machine code is kept."))

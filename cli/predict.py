@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from normkit.experiments.errors import DataError
+
 
 @click.command(
     epilog="""\b
@@ -32,9 +34,9 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
     are known the score goes to standard error.
     """
     from normkit._files import write_atomically
-    from normkit.experiments import data as datasets
-    from normkit.experiments import predictions, results, saved_models
-    from normkit.experiments.errors import DataError
+    from normkit.experiments import predictions, saved_models
+    from normkit.experiments.data import load_rows
+    from normkit.experiments.results.store import prepare
 
     saved = saved_models.open_model(model)
     if proba and saved.classes is None:
@@ -42,8 +44,8 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
     if output:
         if Path(output).is_dir():
             raise DataError(f"--output {output} is a folder, it must be a file")
-        results.prepare(Path(output).parent)
-    X, y = datasets.load_rows(data, saved.preprocessor, saved.classes, target or saved.target, data_dir)
+        prepare(Path(output).parent)
+    X, y = load_rows(data, saved.preprocessor, saved.classes, target or saved.target, data_dir)
     if target is not None and y is None:
         raise DataError(f"{data} has no column {target!r} to compare predictions with")
     predicted = saved.predict(X)

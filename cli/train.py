@@ -5,8 +5,11 @@ from pathlib import Path
 
 import click
 
+from normkit.experiments.errors import DataError
+
 from .data_options import data_options
-from .options import BATCH_NORMS, NORMS, FiniteRange, check_groups, compiling_notice, model_options
+from .live import compiling_notice
+from .options import BATCH_NORMS, NORMS, model_options, solver_options
 from .summary import print_layers
 
 _DATA = ("dataset", "target", "data_dir", "task", "missing", "group", "drop")
@@ -39,15 +42,7 @@ def _file(ctx, param, value):
 @click.option("--epochs", type=click.IntRange(1), default=10, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @model_options
-@click.option("--solver", type=click.Choice(("adam", "sgd")), default="adam", show_default=True)
-@click.option("--momentum", type=FiniteRange(0, 1), default=0.9, show_default=True, help="Of solver sgd.")
-@click.option(
-    "--weight-decay",
-    type=FiniteRange(0),
-    default=0.0,
-    show_default=True,
-    help="This times a weight is added to its gradient.",
-)
+@solver_options
 @click.option("--save", metavar="MODEL", callback=_file, help="Keep the model in this file, for `normkit predict`.")
 @click.option("--plot", metavar="FILE", callback=_png, help="Save the curves of loss and score as PNG.")
 @click.option(
@@ -98,7 +93,8 @@ def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, co
         record = None
 
     def load():
-        from normkit.experiments import data, results
+        from normkit.experiments import data
+        from normkit.experiments.results.store import prepare
 
         names = [given.pop(name) for name in ("dataset", "target", "data_dir")]
         dataset = data.load(*names, **given)
@@ -106,9 +102,9 @@ def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, co
         _check(sets, norm, normalize_input, batch_size, options)
         if speaks:
             if output:
-                results.prepare(output)
+                prepare(output)
             for place in filter(None, (save, plot, confusion)):
-                results.prepare(Path(place).parent)
+                prepare(Path(place).parent)
         return dataset, sets
 
     dataset, sets = distributed.agreed(comm, load)
@@ -135,16 +131,15 @@ def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, co
 
 
 def _check(sets, norm, normalize_input, batch_size, model):
-    from normkit.experiments.errors import DataError
+    from normkit.experiments.grid import check_groups
 
     if batch_size == 1 and (norm in BATCH_NORMS or normalize_input and norm == "none"):
         raise DataError(
             "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
             "give a larger --batch-size or --norm layer"
         )
-    widths = [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input]
-    if wrong := check_groups([norm], widths, model["norm_groups"]):
-        raise DataError(wrong)
+    if norm == "group":
+        check_groups(model["norm_groups"], [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input])
 
 
 def _tell(dataset, sets, batch_size):
@@ -162,9 +157,9 @@ def _tell(dataset, sets, batch_size):
 def _trained(sets, condition, seed, comm):
     from rich.console import Console
 
-    from normkit.experiments import one_model, perform  # imports Numba, which wrong data need not wait for
+    from normkit.experiments.running import one_run
 
-    epochs, name = condition.epochs, perform.METRICS[sets.task]
+    epochs, name = condition.epochs, sets.metric
 
     def show(number, epoch):
         click.echo(
@@ -174,7 +169,7 @@ def _trained(sets, condition, seed, comm):
         )
 
     with compiling_notice(Console(stderr=True, quiet=comm is not None and comm.rank > 0)):
-        model, run = one_model.train(sets, condition, seed, show, comm)
+        model, run = one_run.train(sets, condition, seed, show, comm)
     if run.status != "ok":
         raise click.ClickException(f"training {run.error}; lower --learning-rate")
     return model, run
@@ -195,25 +190,26 @@ def _keep(path, model, sets, target, about):
 
 
 def _curves(run):
-    from normkit.experiments import plots
+    from normkit.experiments.report import plots
 
     return plots.png(plots.of_training(run.curves, run.metric, run.config.choice))
 
 
 def _evaluation(model, sets, target):
-    from normkit.experiments import evaluation_plots, plots
+    from normkit.experiments.report import plots
+    from normkit.experiments.report.plots import evaluation
 
     predictions = model.predict(sets.X_test)
     if sets.task == "classification":
-        return plots.png(evaluation_plots.confusion(sets.y_test, predictions, sets.classes))
+        return plots.png(evaluation.confusion(sets.y_test, predictions, sets.classes))
     y, predictions = (values * sets.target_scale + sets.target_mean for values in (sets.y_test, predictions))
-    return plots.png(evaluation_plots.predicted_against_true(y, predictions, target))
+    return plots.png(evaluation.predicted_against_true(y, predictions, target))
 
 
 def _json(run):
     import json
     from dataclasses import asdict
 
-    from normkit.experiments import results
+    from normkit.experiments.results.environment import environment
 
-    return json.dumps({**asdict(run), "environment": results.environment()}, indent=1, allow_nan=False).encode()
+    return json.dumps({**asdict(run), "environment": environment()}, indent=1, allow_nan=False).encode()

@@ -18,8 +18,7 @@ from advice import EXPERIMENTS
 from measuring import Data, Scale, fitted, mean_and_interval
 
 import normkit
-from normkit.experiments.data import load
-from normkit.experiments.splits import split
+from normkit.experiments.data import load, split
 
 HERE = Path(__file__).parent
 FULL = Scale(rows=6000, test_rows=10_000, epochs=10, seeds=5, course_rows=55_000, course_seeds=3)

@@ -156,7 +156,7 @@ def _cuda() -> tuple[Status, str]:
 
 
 def _fashion_mnist() -> tuple[Status, str]:
-    from normkit.experiments import images
+    from normkit.experiments.data import images
     from normkit.experiments.errors import DataError
 
     try:

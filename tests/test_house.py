@@ -23,7 +23,6 @@ FILE, FUNCTION = 400, 60
 # lines without the docstring, and the reason why a function may have more
 LONG = {
     "normkit/engine/epoch.py:run_batches": "one branch a stage, each a call",
-    "normkit/estimators/_fitting.py:FittingMLP._fit_epochs": "scikit-learn's protocol of an epoch, in its order",
     "normkit/kernels/cuda/columns.py:moments": "a kernel with the constants of its closure",
     "normkit/kernels/cuda/dense.py:forward": "a kernel with the constants of its closure",
     "normkit/kernels/cuda/dense.py:backward": "a kernel with the constants of its closure",

@@ -47,10 +47,10 @@ def compare(new: dict[str, Any], old: dict[str, Any], name: str = "the earlier f
     Raises
     ------
     DataError
-        If the earlier result is damaged or of another target, or has no case of the new one.
+        If the earlier result is damaged or of another device, or has no case of the new one.
     """
     if new["kind"] != old["kind"]:
-        raise DataError(f"{name} is a result of another target")
+        raise DataError(f"{name} is a result of another device")
     times = _host_times if new["kind"] == KIND else _device_times
     try:
         before, after = times(old, OWN), times(new, OWN)

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+from normkit._files import write_atomically
 from normkit.experiments.errors import DataError
 
 KIND, SCHEMA = "bench", 1
-GPU = "gpu"  # of what the CUDA target writes
+GPU = "gpu"  # of what is measured on a GPU
 
 
 def dump(result: Any) -> str:
@@ -21,9 +22,7 @@ def write(path: str | os.PathLike, result: Any) -> None:
     """Write a file, at once or not at all."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(path.name + ".new")
-    new.write_text(dump(result) + "\n", encoding="utf-8")
-    os.replace(new, path)
+    write_atomically(path, (dump(result) + "\n").encode())
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

@@ -203,7 +203,7 @@ class Network:
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
         edges = batch_edges(count, chunk)
         threads = self.choose_threads(n_threads, chunk, count)
-        work = self._take_buffers(chunk, threads) or make_work(plan, chunk, self.dtype, threads, self.target_width, False)
+        work = self._take_buffers(plan, chunk, threads)
         with single_threaded_blas():
             run_on_team(
                 threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
@@ -213,13 +213,15 @@ class Network:
             self._buffers = (chunk, threads), work
         return result
 
-    def _take_buffers(self, chunk, threads):
+    def _take_buffers(self, plan, chunk, threads):
         """Return the last prediction's buffers if they fit: to make new ones takes longer than to predict some rows.
 
         A thread that predicts at the same time finds none, and makes its own.
         """
         size, work = self.__dict__.pop("_buffers", (None, None))
-        return work if size == (chunk, threads) else None
+        if size == (chunk, threads):
+            return work
+        return make_work(plan, chunk, self.dtype, threads, self.target_width, False)
 
     def _bare(self, b):
         """Plan of the network whose block b ends where its norm would begin."""

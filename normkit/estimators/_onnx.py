@@ -86,17 +86,19 @@ class _Graph:
             return self.node("BatchNormalization", x, gain, self.constant(beta), *moving, epsilon=epsilon)
         if kind is NORMS["layer"]:
             return self.node("LayerNormalization", x, gain, self.constant(beta), axis=-1, epsilon=epsilon)
-        if kind is NORMS["dyt"]:
-            x = self.node("Tanh", self.node("Mul", x, self.constant(alpha)))
-        elif kind is NORMS["rms"]:
+        if kind is NORMS["rms"]:
             squares = self.node("ReduceMean", self.node("Mul", x, x), axes=[1], keepdims=1)
             x = self.node("Div", x, self.node("Sqrt", self.node("Add", squares, self.constant(epsilon))))
             return self.node("Mul", x, gain)
-        else:  # a group of features is a sample of its own to a layer norm
+        if kind is NORMS["dyt"]:
+            x = self.node("Tanh", self.node("Mul", x, self.constant(alpha)))
+        elif kind is NORMS["group"]:  # a group of features is a sample of its own to a layer norm
             size = network.sizes[b] // int(network.plan.groups[b])
             x = self.node("Reshape", x, self.constant([0, -1, size], np.int64))
             x = self.node("LayerNormalization", x, self.constant(np.ones(size)), axis=-1, epsilon=epsilon)
             x = self.node("Reshape", x, self.constant([0, network.sizes[b]], np.int64))
+        else:
+            raise NotImplementedError(f"no operators of ONNX are known for the norm of block {b}")
         return self.node("Add", self.node("Mul", x, gain), self.constant(beta))
 
 

@@ -29,6 +29,13 @@ _SETTINGS = {
 _MOST_THREADS = 4096  # each has buffers: a file must not ask for more than any machine has
 _PARTS = ("weight", "bias", "gamma", "beta", "alpha")
 _MOVING = ("moving_mean", "moving_variance", "moving_batches")
+_CLASSES: dict[str, type] = {}
+
+
+def saved(estimator: type) -> type:
+    """Make a file's name of a class stand for this one, which must be defined by this package."""
+    _CLASSES[estimator.__name__] = estimator
+    return estimator
 
 
 def _parts(network, vector):
@@ -78,16 +85,9 @@ def save(model, path, include_optimizer=True, metadata=None) -> None:
     _model_file.write(path, document, arrays)
 
 
-def _classes():
-    from normkit.estimators.classifier import MLPClassifier
-    from normkit.estimators.regressor import MLPRegressor
-
-    return {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
-
-
 def _class_name(model):
     name = type(model).__name__
-    if _classes().get(name) is not type(model):
+    if _CLASSES.get(name) is not type(model):
         raise TypeError(
             f"a file holds an MLPClassifier or MLPRegressor of normkit, got {type(model).__module__}.{name}, a class "
             "of its own, whose code the file would not hold"
@@ -166,7 +166,7 @@ def load(path: str | os.PathLike, *, return_metadata: bool = False) -> Any:
 
 def _model_of(document, arrays):
     decode = Decoder(arrays)
-    kind = _classes()[document["class"]]
+    kind = _CLASSES[document["class"]]
     model = kind(**{str(name): decode(value) for name, value in document["parameters"].items()})
     model._validate_params()
     if (model.n_threads or 0) > _MOST_THREADS:

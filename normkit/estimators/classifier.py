@@ -9,8 +9,10 @@ from sklearn.utils.multiclass import unique_labels
 
 from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
+from normkit.estimators._persistence import saved
 
 
+@saved
 class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
     """Multilayer perceptron classifier with normalization layers.
 

@@ -5,8 +5,10 @@ from sklearn.utils import check_array, check_consistent_length
 
 from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
+from normkit.estimators._persistence import saved
 
 
+@saved
 class MLPRegressor(ExportingMLP, neural_network.MLPRegressor):
     """Multilayer perceptron regressor with normalization layers.
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 
 
 def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
     DataError
         If it cannot be read, or holds a name that is not known.
     """
-    content = _parse(Path(path))
+    content = parse(Path(path))
     if not isinstance(content, dict):
         raise DataError(f"{path} must hold names and values, it holds {type(content).__name__}")
     names = [name.replace("_", "-") for name in known]
@@ -46,7 +46,8 @@ def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
     return values
 
 
-def _parse(path):
+def parse(path: Path) -> Any:
+    """Return what a .toml, .yaml or .yml file holds; a `DataError` where it cannot be read."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -67,7 +68,7 @@ def _parse(path):
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise DataError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise DataError(f"{path} is not YAML: {one_line(error)}") from None
 
 
 def to_toml(values: dict[str, Any]) -> str:

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from typing import Any
 
-from normkit.experiments import backends, data
-from normkit.experiments.analysis import summarize
-from normkit.experiments.backends import Task
+from normkit.experiments import data
 from normkit.experiments.errors import DataError
 from normkit.experiments.grid import Grid
 from normkit.experiments.presets import PRESETS, Preset
 from normkit.experiments.records import Run, Summary, run_id
+from normkit.experiments.running import backends
+from normkit.experiments.running.backends import Task
+from normkit.experiments.statistics.summary import summarize
 
 _DATA = ("target", "data_dir", "task", "missing", "group", "drop")
 _GRID = {f.name for f in fields(Grid)}

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 
 from normkit.engine.network import batch_edges
@@ -43,6 +44,7 @@ class Grid:
     momentum: float = 0.9
     weight_decay: float = 0.0
     norm_momentum: float = 0.9
+    norm_epsilon: float = 1e-3
     norm_groups: int = 8
     virtual_batch_size: int = 32
 
@@ -56,10 +58,8 @@ class Grid:
                 "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
                 f"leave 1 out of --batch-sizes or {', '.join(over_batch)} out of --norms"
             )
-        for width in itertools.chain(*self.hidden) if "group" in self.norms else ():
-            if width % self.norm_groups or width < 2 * self.norm_groups:
-                groups = f"--norm-groups {self.norm_groups}"
-                raise DataError(f"{groups} must divide a layer of {width} into groups of at least 2 features")
+        if "group" in self.norms:
+            check_groups(self.norm_groups, itertools.chain(*self.hidden))
 
     @property
     def _base(self) -> int:
@@ -102,6 +102,7 @@ class Grid:
                     kernel_initializer=initializer,
                     dropout=dropout,
                     norm_momentum=self.norm_momentum,
+                    norm_epsilon=self.norm_epsilon,
                     norm_groups=self.norm_groups,
                     virtual_batch_size=self.virtual_batch_size,
                     norm_noise=noise if norm != "none" else 0.0,
@@ -132,6 +133,13 @@ class Grid:
         first = self.learning_rates[0]
         each = ", ".join(f"{self.learning_rate(first, size):.4g} at {size}" for size in sizes)
         return [budget, f"{rate} at batch size {self._base}, in proportion to {how} ({each})"]
+
+
+def check_groups(groups: int, widths: Iterable[int]) -> None:
+    """Raise a `DataError` unless a group norm of so many groups suits layers of these widths."""
+    for width in widths:
+        if width % groups or width < 2 * groups:
+            raise DataError(f"--norm-groups {groups} must divide a layer of {width} into groups of at least 2 features")
 
 
 def steps_per_epoch(rows: int, batch_size: int, over_batch: bool = False) -> int:

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import json
-import math
 from typing import Any
 
 import numpy as np
+
+from normkit.experiments.records import to_json as strict_json
 
 
 def columns(predictions: np.ndarray, probabilities: np.ndarray | None, classes: np.ndarray | None) -> dict[str, list]:
@@ -47,8 +47,4 @@ def to_csv(table: dict[str, list]) -> bytes:
 
 def to_json(table: dict[str, list]) -> bytes:
     """Return the table as a JSON object of columns; what is not finite is null."""
-    finite = {
-        name: [None if isinstance(value, float) and not math.isfinite(value) else value for value in values]
-        for name, values in table.items()
-    }
-    return (json.dumps(finite, allow_nan=False) + "\n").encode()
+    return (strict_json(table) + "\n").encode()

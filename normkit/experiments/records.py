@@ -5,6 +5,7 @@ Whoever runs, stores, judges, plots or reports speaks in these; each goes to JSO
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -28,6 +29,7 @@ class Condition:
     norm_groups: int = 8
     virtual_batch_size: int = 32
     normalize_input: bool = False
+    norm_epsilon: float = 1e-3
     norm_noise: float = 0.0  # strength of the noise after each norm, as the estimators have it
     solver: str = "adam"
     momentum: float = 0.9  # of solver "sgd"
@@ -55,6 +57,11 @@ def run_id(condition: Condition, seed: int, fold: int = 0) -> str:
     """Name of a run: the same for the same condition, seed and fold, whatever else is run."""
     text = json.dumps([asdict(condition), seed, fold], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def metric_name(metric: str) -> str:
+    """Return the name of a metric as people write it."""
+    return {"r2": "R²"}.get(metric, metric)
 
 
 @dataclass
@@ -165,3 +172,18 @@ class Summary:
     notes: list[str]  # how to read it: the learning-rate rule, the split, what intervals are about
     overall: str = ""  # last sentence of the verdicts; empty where there is one batch size
     schema: int = SCHEMA
+
+
+def to_json(value: Any, indent: int | None = None) -> str:
+    """Return strict JSON: NaN and infinity, which it does not have, become null."""
+    return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {name: _finite(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -9,8 +9,8 @@ import numpy as np
 
 from normkit.estimators import MLPClassifier, MLPRegressor, ModelFileError, load
 from normkit.experiments.data import Split
+from normkit.experiments.data.preprocessing import Preprocessor
 from normkit.experiments.errors import DataError
-from normkit.experiments.preprocessing import Preprocessor
 
 
 @dataclass

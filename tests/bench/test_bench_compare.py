@@ -147,7 +147,7 @@ def test_damage_is_named(old):
 def test_nothing_in_common():
     with pytest.raises(DataError, match="old.json has no case of this run, but x, y"):
         compare(result(), result(keys=("x", "y")), "old.json")
-    with pytest.raises(DataError, match="another target"):
+    with pytest.raises(DataError, match="another device"):
         compare(result(), {"kind": "gpu"}, "old.json")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-SCRIPTS = ("training.py", "rows.py", "norms.py", "accuracy.py", "table.py")
+SCRIPTS = ("training.py", "rows.py", "norms.py", "accuracy.py", "compare.py", "false_alarms.py", "soak.py", "table.py")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -102,7 +102,7 @@ def test_faster_than_before(normkit, old):
         (["--functions", "layer_norm", "--shapes", "2x4x3x3"], "nothing to time: layer_norm on 2x4x3x3"),
         (["--dtypes", "float16"], "'float16' is not one of float32, bfloat16"),
         (["--peers", "tensorflow"], "'tensorflow' is not one of"),
-        (["--peers", "liger"], "--peers liger needs --target cuda"),
+        (["--peers", "liger"], "--peers liger needs --device cuda"),
         (["--threads", "9999"], "--threads: 9999 threads: this process may use"),
         (["--repeats", "0"], "--repeats"),
         (["--output", "result.txt"], "'result.txt' is not the name of a .json file"),
@@ -111,9 +111,9 @@ def test_faster_than_before(normkit, old):
         (["--compare", "bad.json"], "bad.json is not JSON"),
         (["--fail-slower-than", "1.2"], "--fail-slower-than needs --compare"),
         (["--compare", "bad.json", "--fail-slower-than", "nan"], "--fail-slower-than"),
-        (["--target", "cuda", "--threads", "2"], "--threads is for the CPU"),
-        (["--target", "cuda", "--functions", "group_norm"], "--functions group_norm: with --target cuda one of"),
-        (["--target", "cuda", "--peers", "jax"], "--peers jax: with --target cuda one of"),
+        (["--device", "cuda", "--threads", "2"], "--threads is for the CPU"),
+        (["--device", "cuda", "--functions", "group_norm"], "--functions group_norm: with --device cuda one of"),
+        (["--device", "cuda", "--peers", "jax"], "--peers jax: with --device cuda one of"),
     ],
 )
 def test_wrong_usage_is_a_line_before_anything_runs(normkit, tmp_path, arguments, words):
@@ -154,14 +154,14 @@ def test_the_gpu_that_is_missing_is_a_line(normkit, tmp_path):
         pass
     if torch and torch.cuda.is_available():
         pytest.skip("nothing is missing")
-    result = normkit("bench", "--target", "cuda", "--output", "gpu.json")
+    result = normkit("bench", "--device", "cuda", "--output", "gpu.json")
     assert result.code == 2 and result.out == "" and result.err.count("\n") == 1
-    assert result.err.startswith("Error: --target cuda needs ") and list(tmp_path.iterdir()) == []
+    assert result.err.startswith("Error: --device cuda needs ") and list(tmp_path.iterdir()) == []
 
 
 def test_dry_run_of_the_gpu(normkit, tmp_path):
     pytest.importorskip("torch")
-    dry = ("bench", "--target", "cuda", "--dry-run", "--kernels", "--functions", "rms_norm")
+    dry = ("bench", "--device", "cuda", "--dry-run", "--kernels", "--functions", "rms_norm")
     first = normkit(*dry, "--output", "gpu.json")
     assert first.code == 0, first.err
     assert "rms_norm, forward" in first.out and "dry run" in first.out and "kernels: " in first.err
@@ -173,4 +173,4 @@ def test_dry_run_of_the_gpu(normkit, tmp_path):
         kept["sections"]["kernels"]["cases"]
     )
     refused = normkit(*SMALL, "--compare", "gpu.json")  # before anything runs
-    assert refused.code == 2 and refused.err == "Error: gpu.json is a result of another target\n"
+    assert refused.code == 2 and refused.err == "Error: gpu.json is a result of another device\n"

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from normkit_cli import compare
 
-from normkit.experiments import backends, perform
+from normkit.experiments.running import backends, one_run
 
 # one process: starting others would take most of the time
 SMALL = ("--target", "kind", "--hidden", "4", "--epochs", "2", "--seeds", "2", "--jobs", "1")
@@ -182,7 +182,7 @@ def test_benefits_on_request(normkit, table):
 
 
 def failing_perform(*arguments):
-    run = perform.perform(*arguments)
+    run = one_run.perform(*arguments)
     if run.seed == 1:
         run.status, run.error, run.test_score = "failed", "MemoryError: none left", None
     return run

@@ -88,10 +88,9 @@ def test_one_name_one_kind():
             for flag in option.opts:
                 kinds.setdefault(flag, {})[name] = kind
     differing = {flag for flag, found in kinds.items() if len(set(found.values())) > 1}
-    # formats are those that a command can write, its output may be a file or a folder, and bench's target is that of
-    # the compiler
+    # formats are those that a command can write, its output may be a file or a folder
     plural = {"--hidden", "--norm-position", "--activation", "--kernel-initializer", "--learning-rate", "--dropout"}
-    assert differing <= {"--format", "--output", "--target", *plural}
+    assert differing <= {"--format", "--output", *plural}
 
 
 def closed_pipe(*arguments):

@@ -1,11 +1,12 @@
 """The names that the command line offers without importing the engine are the engine's."""
 
 import pytest
-from normkit_cli import compare, options, tables
+from normkit_cli import compare, options
 
 from normkit.engine.initializers import KERNELS
 from normkit.engine.norms import NORMS
-from normkit.experiments import backends, grid, perform, presets
+from normkit.experiments import grid
+from normkit.experiments.running import backends
 from normkit.math.activations import CODES
 
 
@@ -25,15 +26,10 @@ def choices(name):
     ("option", "known"),
     [
         ("backend", backends.BACKENDS), ("lr_scaling", grid.LR_SCALING), ("budget", grid.BUDGETS),
-        ("preset", presets.PRESETS),
     ],
 )  # fmt: skip
 def test_choices_of_compare_are_those_of_the_experiments(option, known):
     assert choices(option) == set(known)
-
-
-def test_every_metric_has_a_heading():
-    assert set(tables.METRICS) == set(perform.METRICS.values())
 
 
 def test_defaults_of_the_grid_are_those_of_the_flags():

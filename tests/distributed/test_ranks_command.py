@@ -46,7 +46,11 @@ main()
     [
         ("sys.argv[3] = 'missing.csv' if rank else sys.argv[3]", 2, "rank 1 failed: DataError"),
         # between reading the data and training, where the other rank does not listen
-        ("import normkit.experiments.one_model as m\nif rank: m.new_model = lambda *a: 1 / 0", 1, "ZeroDivisionError"),
+        (
+            "from normkit.experiments.running import one_run\nif rank: one_run.new_model = lambda *a: 1 / 0",
+            1,
+            "ZeroDivisionError",
+        ),
     ],
 )
 def test_what_one_rank_alone_cannot_do_ends_both(broken, code, message, start, table, tmp_path):

@@ -4,8 +4,9 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.exceptions import ConvergenceWarning
 
-from normkit import MLPClassifier
+from normkit import MLPClassifier, MLPRegressor
 from normkit.engine.trainer import Trainer
 
 FIT = {"hidden_layer_sizes": (8,), "solver": "lbfgs", "random_state": 0, "tol": 0.0}
@@ -106,3 +107,12 @@ def test_interrupt_keeps_the_last_iterate(evaluation, normalization, digits, mon
     # the iteration that was cut off ends too
     begun, ended = ([told[1:] for told in recorder.told if told[0] == what] for what in ("begin", "end"))
     assert sorted(begun) == sorted(ended)
+
+
+@pytest.mark.parametrize("normalization", [None, "batch", "layer"])
+def test_a_loss_that_overflows_ends_with_a_warning_and_a_finite_model(normalization):
+    X = np.random.default_rng(0).normal(size=(50, 4))
+    model = MLPRegressor(hidden_layer_sizes=(8,), normalization=normalization, solver="lbfgs", random_state=0)
+    with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 0 iteration"):
+        model.fit(X, X[:, 0] * 1e160)
+    assert np.isfinite(model.predict(X)).all() and model.n_iter_ == 0

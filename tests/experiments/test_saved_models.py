@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from normkit import MLPClassifier, MLPRegressor, load
-from normkit.experiments import data, one_model, perform, predictions, saved_models
+from normkit.experiments import data, predictions, saved_models
 from normkit.experiments.errors import DataError
 from normkit.experiments.records import Condition
+from normkit.experiments.running import one_run
 
 SHORT = Condition(normalization="batch", hidden=(6,), epochs=2, batch_size=32)
 
@@ -18,12 +19,12 @@ SHORT = Condition(normalization="batch", hidden=(6,), epochs=2, batch_size=32)
 @pytest.fixture(scope="module")
 def trained():
     split = data.split(data.load("diabetes"), 0)
-    return split, *one_model.train(split, SHORT, 0)
+    return split, *one_run.train(split, SHORT, 0)
 
 
 def test_the_model_is_that_of_the_record(trained):
     split, model, run = trained
-    record = perform.perform(split, SHORT, 0)
+    record = one_run.perform(split, SHORT, 0)
     assert run.run_id == record.run_id and run.status == record.status == "ok"
     for name in ("test_loss", "test_score", "validation_loss", "train_score"):
         assert getattr(run, name) == pytest.approx(getattr(record, name), rel=1e-5)
@@ -34,7 +35,7 @@ def test_the_model_is_that_of_the_record(trained):
 def test_training_that_diverges():
     split = data.split(data.load("iris"), 0)
     condition = Condition(hidden=(6,), epochs=3, batch_size=8, learning_rate=1e30)
-    _, run = one_model.train(split, condition, 0)
+    _, run = one_run.train(split, condition, 0)
     assert run.status == "diverged" and run.error.startswith("diverged in epoch ") and run.test_loss is None
 
 

@@ -1,1 +1,1 @@
-"""The benchmark of the CUDA target: its cases, its peers, its sections, its file."""
+"""The benchmark on a GPU: its cases, its peers, its sections, its file."""

@@ -5,8 +5,8 @@ import threading
 
 from numba.cuda import compiler, dispatcher
 
-from normkit.kernels.cuda import device, library
-from normkit.kernels.cuda.variants import KERNELS
+from normkit.kernels.cuda import device
+from normkit.kernels.cuda.variants import KERNELS, make
 
 _lock = threading.RLock()
 
@@ -33,7 +33,7 @@ def to_ptx(name, norm, capability):
     arguments = device.signature(KERNELS[name], norm.dtype, norm.parameters).args
     with _compiling_for(capability):
         ptx, _ = compiler.compile(
-            library.make(name, norm, capability), arguments, device=False, abi="numba", cc=capability,
+            make(name, norm, capability), arguments, device=False, abi="numba", cc=capability,
             launch_bounds=(norm.block, norm.blocks),
         )  # fmt: skip
     entry = ptx[ptx.index(".entry") + len(".entry") :]

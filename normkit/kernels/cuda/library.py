@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import importlib
 import importlib.metadata
 import os
 import tempfile
@@ -62,12 +61,6 @@ def _write(path, entry, code):
         os.replace(file.name, path)
     except OSError:
         pass
-
-
-def make(name, norm, capability):
-    """Return the Python function of a kernel by its name in `variants.KERNELS`."""
-    module, factory = name.split(".")
-    return getattr(importlib.import_module(f"normkit.kernels.cuda.{module}"), factory)(norm, capability)
 
 
 def machine_code(name, norm, capability):

@@ -5,6 +5,7 @@ meant to be on a multiprocessor at once, for which the compiler is told to leave
 that memory is accessed 16 bytes at a time: every pointer and the length of a row must be multiples of that.
 """
 
+import importlib
 from typing import NamedTuple
 
 VECTOR_BYTES = 16
@@ -240,3 +241,9 @@ class Update(NamedTuple):
     optimizer: int
     block: int
     blocks: int = 2
+
+
+def make(name, norm, capability):
+    """Return the Python function of a kernel by its name in `KERNELS`."""
+    module, factory = name.split(".")
+    return getattr(importlib.import_module(f"normkit.kernels.cuda.{module}"), factory)(norm, capability)

@@ -7,8 +7,7 @@ import numpy as np
 from numba import cuda
 from numba.cuda.simulator import kernel
 
-from normkit.kernels.cuda import library
-from normkit.kernels.cuda.variants import KERNELS
+from normkit.kernels.cuda.variants import KERNELS, make
 
 DTYPES = {
     "float16": np.dtype(np.float16),
@@ -95,7 +94,7 @@ class Memory:
             for kind, a in zip(KERNELS[name], arguments, strict=True)
         ]
         self.launched.append((name, norm, grid))
-        cuda.jit(library.make(name, norm, device.capability))[grid, norm.block](*converted)
+        cuda.jit(make(name, norm, device.capability))[grid, norm.block](*converted)
 
 
 class WaitingBlock(kernel.BlockManager):

@@ -1,0 +1,1 @@
+"""The report of an experiment: a page, its tables and its plots."""

@@ -1,0 +1,1 @@
+"""Doing runs: where, from which random numbers, and how each is trained and measured."""

@@ -1,0 +1,211 @@
+"""Where runs are done: one after the other here, in processes of this machine, or on a Dask cluster.
+
+Each backend is a generator that is given tasks and yields runs as they end. What a run gives does not depend on the
+backend: it has one thread, and its random numbers are keyed by what it is.
+"""
+
+import contextlib
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, wait
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+from normkit.experiments.data import Split
+from normkit.experiments.errors import DataError, one_line
+from normkit.experiments.records import Condition, Run
+from normkit.experiments.running.fitting import load_machine_code
+from normkit.experiments.running.one_run import failed, new_run, perform
+from normkit.experiments.running.shared_splits import opened, share
+
+BACKENDS = ("loky", "dask", "serial")
+# idle workers end after so many seconds; those whose parent was killed do so too
+_IDLE_S = 20
+# times that all workers may be lost without a run coming back
+_LOSSES = 3
+_CONNECT_S = 20
+
+
+@dataclass(frozen=True)
+class Task:
+    """A run to be done."""
+
+    condition: Condition
+    seed: int
+    fold: int
+    split: int  # its number
+
+
+@dataclass
+class Work:
+    """What all runs of an experiment share."""
+
+    split: Callable[[int], Split]  # by its number
+    diagnose: bool = False
+
+
+class WorkersLost(Exception):
+    """Worker processes were killed again and again, so that no run came back."""
+
+
+def default_jobs() -> int:
+    """Return how many processes this machine has cores for."""
+    import joblib
+
+    return joblib.cpu_count()
+
+
+def serial(work: Work, tasks: Iterable[Task]) -> Iterator[Run]:
+    """Do the runs in this process."""
+    for task in tasks:
+        yield perform(work.split(task.split), task.condition, task.seed, task.fold, work.diagnose)
+
+
+def loky(work: Work, tasks: Iterable[Task], jobs: int) -> Iterator[Run]:
+    """Do the runs in `jobs` processes of this machine, which share the data by memory map."""
+    left = list(tasks)
+    losses = 0
+    if left:  # now, so that no worker has to: they would all compile
+        load_machine_code(work.split(left[0].split))
+    with share(work.split, (task.split for task in left)) as shared:
+        while left:
+            done = set()
+            try:
+                for task, run in _in_processes(work, shared, left, min(jobs, len(left))):
+                    done.add(task)
+                    losses = 0
+                    yield run
+            except _Broken as error:
+                losses += 1
+                if losses == _LOSSES:
+                    raise WorkersLost(f"worker processes were killed {losses} times, with no run ended") from error
+            left = [task for task in left if task not in done]
+
+
+class _Broken(Exception):
+    pass
+
+
+def _in_processes(work, shared, tasks, jobs):
+    from joblib.externals.loky import ProcessPoolExecutor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    # Ctrl-C goes to every process of a terminal: it is the parent that ends its workers
+    executor = ProcessPoolExecutor(
+        max_workers=jobs, timeout=_IDLE_S, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN),
+        env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
+    )  # fmt: skip
+    waiting = iter(tasks)
+    running = {}
+    try:
+
+        def submit(count):
+            for task in itertools.islice(waiting, count):
+                arguments = (shared[task.split], task.condition, task.seed, task.fold, work.diagnose)
+                running[executor.submit(_perform_shared, *arguments)] = task
+
+        with _ignored_interrupt():  # until the workers are there, who inherit it
+            submit(2 * jobs)
+        while running:
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                task = running.pop(future)
+                yield task, future.result()
+            submit(len(ended))
+    except BrokenProcessPool as error:
+        raise _Broken from error
+    finally:
+        executor.shutdown(wait=True, kill_workers=True)
+
+
+def _perform_shared(directory, *arguments):
+    return perform(opened(directory), *arguments)
+
+
+@contextlib.contextmanager
+def _ignored_interrupt() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def dask(work: Work, tasks: Iterable[Task], jobs: int, scheduler: str | None = None) -> Iterator[Run]:
+    """Do the runs on a Dask cluster: that of the scheduler's address, or one of `jobs` processes here."""
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError:
+        raise DataError("the backend dask needs the package distributed: pip install 'normkit[dask]'") from None
+    with contextlib.ExitStack() as stack:
+        address = scheduler
+        if address is None:
+            address = stack.enter_context(
+                LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+            )
+        try:
+            client = stack.enter_context(Client(address, timeout=_CONNECT_S))
+        except (OSError, ValueError) as error:
+            raise DataError(f"no Dask scheduler answers at {scheduler}: {one_line(error)}") from None
+        _check_workers(client)
+        yield from _on_cluster(client, work, list(tasks))
+
+
+def _on_cluster(client, work, tasks):
+    from distributed import as_completed
+
+    data: dict[int, Any] = {}
+
+    def submit(task):
+        if task.split not in data or data[task.split].cancelled():
+            data[task.split] = client.scatter(work.split(task.split), broadcast=True, hash=False)
+        return client.submit(_perform_checked, _versions(), data[task.split], task, work.diagnose, pure=False)
+
+    running = {submit(task): task for task in tasks}
+    ended = as_completed(running, raise_errors=False)
+    try:
+        for future in ended:
+            task = running.pop(future)
+            if future.status == "finished":
+                yield future.result()
+            elif future.status == "error":
+                run = new_run(work.split(task.split), task.condition, task.seed, task.fold)
+                yield failed(run, future.exception())
+            else:  # lost together with the worker that alone held its data
+                again = submit(task)
+                running[again] = task
+                ended.add(again)
+    finally:
+        client.cancel(list(running))
+
+
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in ("normkit", "numpy", "numba")}
+
+
+def _check_workers(client) -> None:
+    """Refuse a cluster without workers, or with other versions than here: its numbers would be others."""
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_S)
+        found = client.run(_versions)
+    except TimeoutError:
+        raise DataError("the Dask scheduler has no workers: start some with 'dask worker ADDRESS'") from None
+    except ModuleNotFoundError as error:
+        raise DataError(f"the Dask workers cannot run normkit: {error}") from None
+    here = _versions()
+    for worker, versions in found.items():
+        for package, there in versions.items():
+            if there != here[package]:
+                raise DataError(f"the Dask worker {worker} has {package} {there}, here is {here[package]}")
+
+
+def _perform_checked(versions, split, task, diagnose):
+    if versions != _versions():  # it joined after the others were looked at
+        raise RuntimeError(f"the worker has {_versions()}, the client {versions}")
+    return perform(split, task.condition, task.seed, task.fold, diagnose)
