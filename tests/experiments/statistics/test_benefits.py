@@ -14,6 +14,11 @@ def benefits(runs, **options):
     """{name: benefit} of the one norm that is measured."""
     found = summarize(runs, **options).benefits
     assert [benefit.name for benefit in found] == NAMES
+    score = "R²" if runs[0].metric == "r2" else "accuracy"
+    assert [benefit.unit for benefit in found] == ["epochs", "learning rate", score, score]
+    for benefit in found:
+        assert (benefit.batch_size, benefit.choice) == (8, "batch")
+        assert benefit.sentence.startswith("batch at batch size 8: ") and benefit.sentence.endswith(".")
     return {benefit.name: benefit for benefit in found}
 
 
@@ -193,6 +198,13 @@ def test_gap_with_its_paired_difference():
     width = np.ptp(reference.confidence_interval()) / 2
     # the step of 1 / N widens by less than one in the last figure shown
     assert f"difference -0.0550 ± {width:.4f}, p < 0.001." in found.sentence
+
+
+def test_a_gap_that_is_the_same_in_every_seed_is_certain():
+    runs = planted({"none": [0.5, 0.25, 0.75]}, metric="r2") + planted({"batch": [0.5, 0.25, 0.75]}, metric="r2")
+    for one in runs:
+        one.train_score = one.validation_score + (0.125 if one.config.choice == "batch" else 0.25)
+    assert benefits(runs)["gap"].sentence.endswith("; difference -0.1250 ± 0.0000, p < 0.001.")
 
 
 def test_a_gap_of_one_seed_is_told_without_a_judgement():

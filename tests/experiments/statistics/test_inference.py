@@ -74,6 +74,12 @@ def test_three_choices_share_half_of_their_variance():
     found = moderated([estimate(values) for values in (first, second, third)], 3)
     assert [one.error**2 * 3 for one in found] == pytest.approx([2.5, 4, 5.5])
     assert [one.freedom for one in found] == pytest.approx([2.6] * 3)
+    # where one pair has no estimate, the two that are left share
+    assert [one.error**2 * 3 for one in moderated([estimate(first), estimate(second)], 3)] == pytest.approx(
+        [1.75, 3.25]
+    )
+    assert moderated([estimate(first)], 3) == [estimate(first)]
+    assert moderated([estimate(first), estimate(second)], 2) == [estimate(first), estimate(second)]
     assert moderated([estimate(first)] * 28, 8)[0].freedom == pytest.approx(2 * 1.9)
     assert moderated([estimate(first)] * 190, 20)[0].freedom == 4 and moderated([], 0) == []
 
@@ -214,6 +220,8 @@ def test_of_two_the_probability_is_that_of_the_paired_t_test():
     scores = np.array([[0.5, 0.56], [0.7, 0.69], [0.6, 0.68], [0.55, 0.57]])
     p = stats.ttest_rel(*scores.T).pvalue
     assert probability_best(scores, draws=200_000) == pytest.approx([p / 2, 1 - p / 2], abs=0.004)
+    p = stats.ttest_rel(*scores[:2].T).pvalue
+    assert probability_best(scores[:2], draws=200_000) == pytest.approx([p / 2, 1 - p / 2], abs=0.004)
 
 
 def test_the_probability_of_being_the_best_is_a_share_of_experiments():

@@ -162,6 +162,8 @@ def test_failed_runs_are_told_and_do_not_count_as_diverged():
 
 
 def test_nothing_ended():
+    verdict = only(planted({"none": [None], "batch": [None]}))
+    assert (verdict.batch_size, verdict.best, verdict.clear, verdict.evidence) == (8, None, False, [])
     assert only(planted({"none": [None], "batch": [None]})).sentence == (
         "Batch size 8: every run diverged (none div 1/1, batch div 1/1)."
     )
@@ -260,6 +262,21 @@ def test_folds_are_compared_with_the_correction():
     assert summary.contrasts[0].p_value == pytest.approx(expected.p_value)
     assert summary.contrasts[0].pairs == 12 and "no difference that 12 runs can show" in summary.verdicts[0].sentence
     assert any("Nadeau" in note for note in summary.notes)
+
+
+def test_two_folds_and_three_choices_share_their_variance():
+    scores = np.random.default_rng(7).normal(0.8, 0.02, (3, 4, 2))  # (choices, seeds, folds)
+    names = ("none", "batch", "layer")
+    runs = [
+        run(scores[c, s, f], names[c], seed=s, fold=f) for c in range(3) for s in range(4) for f in range(2)
+    ]  # fmt: skip
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    # two halves: as many test rows as others
+    expected = moderated([estimate((scores[a] - scores[b]).ravel(), 1 / N, 1.0) for a, b in pairs], 3, 1.0)
+    found = {frozenset((c.choice, c.against)): c.p_value for c in summarize(runs).contrasts}
+    for (a, b), one in zip(pairs, expected):
+        assert found.get(frozenset((names[a], names[b])), one.p_value) == pytest.approx(one.p_value)
+    assert len(found) >= 2
 
 
 @pytest.fixture(scope="module")
