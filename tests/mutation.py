@@ -57,10 +57,11 @@ PARTS = {
         "engine/trainer engine/network engine/plan engine/initializers engine/exchange engine/team engine/rows "
         "estimators/_parameters estimators/_values estimators/_lbfgs estimators/_monitoring estimators/_fitting "
         "estimators/_network estimators/_folding estimators/_divergence",
-        "engine/test_step engine/test_team engine/test_norms_in_engine estimators/test_parameters "
+        "engine/test_step engine/test_team engine/test_exchange engine/test_norms_in_engine estimators/test_parameters "
         "estimators/test_validation estimators/test_norms estimators/test_regularization estimators/test_lbfgs "
-        "estimators/test_norm_family estimators/test_folding estimators/test_data_layouts trust/test_divergence",
-        "test_gradient wide_layers tiles_differ interrupt_keeps",
+        "estimators/test_norm_family estimators/test_folding estimators/test_data_layouts "
+        "estimators/test_persistence estimators/test_persistence_pickle trust/test_divergence",
+        "test_gradient wide_layers tiles_differ any_number_of_threads interrupt_keeps another_process skops",
     ),
     "compiled": Part(
         "math/activations math/losses math/updates math/random kernels/cpu/feature_major engine/noise "
@@ -73,19 +74,24 @@ PARTS = {
 
 
 def copy_tree(folder, part):
-    """Copy what a part needs: mutmut writes below the working directory, and takes its options from setup.cfg."""
+    """Copy what a part needs: mutmut writes below the working directory."""
     for name in ("normkit", "tests", "cli", "benchmarks"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
-    arguments = ["-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in part.slow.split())]
     if part.compiled:
-        arguments += ["-p", "uncompiled", "-W", "ignore::RuntimeWarning"]
         for module in part.modules.split():
             path = folder / "normkit" / f"{module}.py"
             path.write_text(re.sub(r"^@(leaf|entry)\b.*\n", "", path.read_text("utf-8"), flags=re.M), "utf-8")
     # compiled code calls this too, and could not call what mutmut makes of it
     path, name = folder / "normkit" / "engine" / "plan.py", "def tile_rows(rows, fan_in):"
     path.write_text(path.read_text("utf-8").replace(name, f"{name}  # pragma: no mutate block"), "utf-8")
+
+
+def configure(folder, part):
+    """Write mutmut's options."""
+    arguments = ["-p", "no:cacheprovider", "-k", " and ".join(f"not {name}" for name in part.slow.split())]
+    if part.compiled:
+        arguments += ["-p", "uncompiled", "-W", "ignore::RuntimeWarning"]
     lists = {
         "only_mutate": [f"normkit/{module}.py" for module in part.modules.split()],
         "pytest_add_cli_args_test_selection": [f"tests/{test}.py" for test in part.tests.split()],
@@ -162,10 +168,12 @@ def main(name, sample, seed, rerun, at_least):
     if rerun:
         names = [mutant for codes in results(folder).values() for mutant in survivors(codes)]
         shutil.copytree(ROOT / "tests", folder / "tests", dirs_exist_ok=True)
+        configure(folder, part)
     else:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         copy_tree(folder, part)
+        configure(folder, part)
         # makes the mutants and collects which test calls what; ends with an error since nothing has this name
         mutmut(folder, part, ["nothing"])
         for codes in results(folder).values():
