@@ -177,6 +177,8 @@ def _flat(values: dict[str, Any], head: str = "") -> Iterable[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{head}{name} ")
+        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            yield from _flat({str(number): part for number, part in enumerate(value, start=1)}, f"{head}{name} ")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f"{head}{name}".replace("_", " "), text
