@@ -40,7 +40,7 @@ def _show_text(experiment, summary, form, benefits):
     for item in (_first_line(experiment), tables.rich_table(heads, rows, console.width), *sentences):
         console.print(item)
     if preset := experiment.preset:
-        _show_published(console, preset, experiment, summary)
+        _show_published(console, preset, summary)
 
 
 def _first_line(experiment):
@@ -54,16 +54,10 @@ def _first_line(experiment):
     return f"{Path(experiment.dataset.name).name}: {', '.join([*parts, rate, solver, *decay])}"
 
 
-def _show_published(console, preset, experiment, summary):
+def _show_published(console, preset, summary):
     """Print what a paper found beside what was found here."""
-    for text in (f"Published: {preset.source}: {preset.found}.", f"There: {preset.setting}."):
+    for text in preset.sentences:
         console.print(text)
-    if not preset.figures or summary.metric != "accuracy":
-        return
-    heads = [
-        ("batch", True),
-        ("norm", False),
-        (f"published {preset.measures}", True),
-        (f"here {preset.measures}", True),
-    ]
-    console.print(tables.rich_table(heads, tables.beside(preset.figures, summary), console.width))
+    heads, rows = tables.published(preset, summary)
+    if rows:
+        console.print(tables.rich_table(heads, rows, console.width))

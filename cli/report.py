@@ -13,7 +13,7 @@ import click
 @click.argument("directories", metavar="DIR...", nargs=-1, required=True)
 @click.option("--output", metavar="DIR", help="Write there.  [default: DIR itself, if it is one]")
 def report(directories, output):
-    """Make report.html and the plots from what ``normkit compare --output DIR`` wrote, also while it is running.
+    """Make report, plots and summary from the runs of ``normkit compare --output DIR``, also while it is running.
 
     Several directories become one report: a run that is in more than one of them is counted once. They must be of
     the same data, metric and folds, since choices are compared within a seed.
@@ -22,12 +22,14 @@ def report(directories, output):
     """
     if len(directories) > 1 and not output:
         raise click.UsageError("several directories need --output DIR to write their common report to")
+    from normkit.experiments.output import write_summary
     from normkit.experiments.report import page
     from normkit.experiments.results.folders import summarize_folders
     from normkit.experiments.results.store import prepare
 
     runs, summary, sources = summarize_folders(directories)
     directory = prepare(output or directories[0])
+    write_summary(directory, runs, summary)
     written = page.write_sources(directory, runs, summary, sources)
     click.echo(f"{len(runs)} runs; wrote {written[0].name} and {len(written) - 1} plots to {directory}", err=True)
     click.echo(written[0])

@@ -130,12 +130,13 @@ def as_json(summary, values):
     return json.dumps({"experiment": values, **asdict(summary)}, indent=1, allow_nan=False) + "\n"
 
 
-def beside(figures, summary):
-    """Return rows of published figures, in per cent of error, and what was found here at the same batch size."""
-    scores = {(cell.config.batch_size, cell.choice): cell.test_score for cell in reversed(summary.cells)}
-    rows = []
-    for figure in figures:
-        score = scores.get((figure.batch_size, figure.choice))
-        here = "-" if score is None else f"{100 * (1 - score):.1f}"
-        rows.append([str(figure.batch_size), figure.choice, f"{figure.value:.1f}", here])
-    return rows
+def published(preset, summary):
+    """Return the columns and rows of what a paper found, and what was found here."""
+    heads = [
+        ("batch", True), ("norm", False), (f"published {preset.measures}", True), (f"here {preset.measures}", True)
+    ]  # fmt: skip
+    rows = [
+        [str(figure.batch_size), figure.choice, f"{figure.value:.1f}", "-" if here is None else f"{here:.1f}"]
+        for figure, here in preset.beside(summary)
+    ]
+    return heads, rows

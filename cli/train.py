@@ -117,6 +117,8 @@ def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, co
     model, run = _trained(sets, condition, seed, comm)
     if not speaks:
         return
+    if run.error:
+        click.echo(f"Training was {run.error}.", err=True)
     print_layers(model)
     metric = run.metric
     click.echo(f"Test loss {run.test_loss:.4f}  {metric} {run.test_score:.4f}")
@@ -128,6 +130,8 @@ def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, co
         _write(confusion, _evaluation(model, sets, target))
     if record:
         _write(record, _json(run))
+    if run.error:
+        raise KeyboardInterrupt
 
 
 def _check(sets, norm, normalize_input, batch_size, model):

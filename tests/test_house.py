@@ -182,3 +182,10 @@ def test_issues_ask_for_what_doctor_says():
     assert set(forms) == {"bug", "feature", "config"}
     asked = [entry for entry in forms["bug"]["body"] if "normkit doctor" in entry["attributes"].get("label", "")]
     assert len(asked) == 1 and asked[0]["validations"]["required"]
+
+
+@pytest.mark.parametrize("name", [name for name in normkit.__all__ if name.islower() and not name.startswith("_")])
+def test_public_functions_have_complete_types(name):
+    signature = inspect.signature(getattr(normkit, name))
+    untyped = [each.name for each in signature.parameters.values() if each.annotation is inspect.Parameter.empty]
+    assert not untyped and signature.return_annotation is not inspect.Signature.empty

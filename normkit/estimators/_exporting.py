@@ -1,6 +1,8 @@
 """How a fitted model leaves the process: files, pickles, and models of other libraries."""
 
+import os
 import warnings
+from typing import Any
 
 from sklearn.exceptions import InconsistentVersionWarning
 from sklearn.utils.validation import check_is_fitted
@@ -46,7 +48,7 @@ class PickleVersionWarning(InconsistentVersionWarning):
 class ExportingMLP(FittingMLP):
     """Mixin with `save` and what else takes a fitted model elsewhere."""
 
-    def save(self, path, *, include_optimizer=True, metadata=None):
+    def save(self, path: str | os.PathLike, *, include_optimizer: bool = True, metadata: Any = None) -> None:
         """Write the fitted model to one file, from which `normkit.load` makes it again without running code.
 
         The file is in safetensors' format: arrays, and parameters and fitted attributes as JSON. It is there whole
@@ -80,7 +82,7 @@ class ExportingMLP(FittingMLP):
         """
         _persistence.save(self, path, include_optimizer, metadata)
 
-    def fold_norm(self):
+    def fold_norm(self) -> Any:
         """Return a scikit-learn model without norms that predicts the same.
 
         At inference "batch", "ghost" and "renorm" are ``scale * x + shift`` with constants, which the dense layer
@@ -113,7 +115,7 @@ class ExportingMLP(FittingMLP):
         check_is_fitted(self)
         return _folding.fold_norm(self)
 
-    def to_onnx(self, *, fold_norm=False, input_dtype=None):
+    def to_onnx(self, *, fold_norm: bool = False, input_dtype: str | None = None) -> Any:
         """Return the fitted model as an ONNX model.
 
         Input "X" of shape (samples, features); outputs "label" and "probabilities" of a classifier, shaped as `predict`

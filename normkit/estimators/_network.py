@@ -2,6 +2,7 @@
 
 import operator
 import re
+from typing import Any, Self, TextIO
 
 import numpy as np
 from sklearn.neural_network._multilayer_perceptron import BaseMultilayerPerceptron
@@ -147,7 +148,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
     def _forward_pass_fast(self, X, check_input=True):
         return self._outputs(self._check_rows(X) if check_input else X)
 
-    def hidden_activations(self, X, layer):
+    def hidden_activations(self, X: Any, layer: int) -> np.ndarray:
         """Return the outputs of a hidden layer, norm and activation included.
 
         Parameters
@@ -174,7 +175,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
             raise ValueError(f"layer must be {layers}, got {layer}")
         return self._outputs(self._check_rows(X), layer % hidden + 1)
 
-    def summary(self, file=None):
+    def summary(self, file: TextIO | None = None) -> None:
         """Print layers, output shapes and parameter counts, as Keras' `Model.summary` does.
 
         Parameters
@@ -190,7 +191,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         check_is_fitted(self)
         print(format_summary(self._link(), self), file=file)
 
-    def count_params(self):
+    def count_params(self) -> tuple[int, int]:
         """Return the number of parameters.
 
         Returns
@@ -205,7 +206,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         moving = sum(2 * network.sizes[b] for b in network.norm_blocks() if network.has_moving(b))
         return trained, len(network.trainable(("weight", "bias", *shown))) - trained + moving
 
-    def recompute_statistics(self, X):
+    def recompute_statistics(self, X: Any) -> Self:
         """Set the moving statistics to the exact ones of a data set.
 
         Moving averages lag behind weights that change, and depend on the last batches. This computes the mean and

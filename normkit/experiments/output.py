@@ -4,13 +4,17 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
+from normkit._files import write_atomically
 from normkit.experiments.configuration import to_toml
 from normkit.experiments.errors import DataError
 from normkit.experiments.experiment import Experiment
-from normkit.experiments.records import Run, Summary
+from normkit.experiments.records import Run, Summary, to_json
 from normkit.experiments.results.environment import environment
 from normkit.experiments.results.store import CONFIG, ENVIRONMENT, RESULTS, SUMMARY, Store, read_environment
+
+_TABLE = "results.csv"
 
 
 def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list[str]:
@@ -56,10 +60,15 @@ def finish(store: Store, experiment: Experiment, runs: Sequence[Run], summary: S
     """Write what came of an experiment; returns the names of its files."""
     from normkit.experiments.report import page  # imports matplotlib
 
-    store.write_text("results.csv", to_csv(runs))
-    store.write_json(SUMMARY, asdict(summary))
+    write_summary(store.path, runs, summary)
     files = page.write(store.path, list(runs), summary, experiment.values, read_environment(store.path))
-    return [RESULTS, "results.csv", SUMMARY, ENVIRONMENT, CONFIG, files[0].name, f"{files[1].parent.name}/"]
+    return [RESULTS, _TABLE, SUMMARY, ENVIRONMENT, CONFIG, files[0].name, f"{files[1].parent.name}/"]
+
+
+def write_summary(directory: Path, runs: Sequence[Run], summary: Summary) -> None:
+    """Write results.csv and summary.json, what came of the runs for programs to read."""
+    write_atomically(directory / _TABLE, to_csv(runs).encode())
+    write_atomically(directory / SUMMARY, (to_json(asdict(summary), indent=1) + "\n").encode())
 
 
 def to_csv(runs: Sequence[Run]) -> str:

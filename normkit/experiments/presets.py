@@ -7,6 +7,8 @@ prints them in a table; curves are told in words.
 from dataclasses import dataclass, field
 from typing import Any
 
+from normkit.experiments.records import Summary
+
 
 @dataclass(frozen=True)
 class Published:
@@ -30,6 +32,19 @@ class Preset:
     values: dict[str, Any] = field(default_factory=dict)
     measures: str = "error in %"
     figures: tuple[Published, ...] = ()
+
+    @property
+    def sentences(self) -> list[str]:
+        """What was published, and in which setting."""
+        return [f"Published: {self.source}: {self.found}.", f"There: {self.setting}."]
+
+    def beside(self, summary: Summary) -> list[tuple[Published, float | None]]:
+        """Return the published figures, each with what was found here at its batch size, in the same unit."""
+        if summary.metric != "accuracy":
+            return []
+        scores = {(cell.config.batch_size, cell.choice): cell.test_score for cell in reversed(summary.cells)}
+        found = [(figure, scores.get((figure.batch_size, figure.choice))) for figure in self.figures]
+        return [(figure, None if score is None else 100 * (1 - score)) for figure, score in found]
 
 
 def _figures(sizes, **rows):

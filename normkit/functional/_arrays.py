@@ -5,6 +5,7 @@ import math
 import operator
 import sys
 from numbers import Real
+from typing import TypeVar
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
@@ -12,6 +13,9 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from normkit import threads
 from normkit.functional._cuda_arrays import device_array, kind_of
 from normkit.functional._layouts import may_overlap
+
+# NumPy's, or another library's that speaks DLPack or lies on a GPU; results are of the same kind
+Array = TypeVar("Array")
 
 # Below this many elements a parallel region costs more than it saves; times REGIONS for kernels of several regions.
 PARALLEL_FROM = 1 << 15

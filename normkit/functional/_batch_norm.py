@@ -1,9 +1,12 @@
 """BatchNorm on arrays."""
 
+from typing import Any
+
 import numpy as np
 
 from normkit.functional import _cuda_channels
 from normkit.functional._arrays import (
+    Array,
     check_axis,
     check_count,
     check_epsilon,
@@ -23,9 +26,18 @@ from normkit.functional._channels import (
 
 
 def batch_norm(
-    x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, mean=None, var=None, virtual_batch_size=None, out=None,
-    return_stats=False,
-):  # fmt: skip
+    x: Array,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-3,
+    mean: Any = None,
+    var: Any = None,
+    virtual_batch_size: int | None = None,
+    out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Normalize each feature over the batch.
 
     ``y = gamma * (x - mean) * rstd + beta`` with ``rstd = 1 / sqrt(var + epsilon)``. `mean` and the biased
@@ -134,8 +146,17 @@ def _fixed_statistics(mean, var, shape, virtual_batch_size):
 
 
 def batch_norm_backward(
-    dy, x, gamma, mean, rstd, *, axis=-1, training=True, virtual_batch_size=None, out=None
-):  # fmt: skip
+    dy: Array,
+    x: Array,
+    gamma: Any,
+    mean: Any,
+    rstd: Any,
+    *,
+    axis: int = -1,
+    training: bool = True,
+    virtual_batch_size: int | None = None,
+    out: Array | None = None,
+) -> tuple[Array, Any, Any]:
     """Gradient of `batch_norm`, by default through the statistics of the batch.
 
     With ``xhat = (x - mean) * rstd``, ``dbeta = sum(dy)``, ``dgamma = sum(dy * xhat)`` over the n values of a

@@ -1,9 +1,12 @@
 """Batch Renormalization on arrays."""
 
+from typing import Any
+
 import numpy as np
 
 from normkit.functional import _cuda_channels
 from normkit.functional._arrays import (
+    Array,
     check_axis,
     check_epsilon,
     memory_for,
@@ -16,9 +19,19 @@ from normkit.functional._channels import batch_parts, check_limits, check_values
 
 
 def batch_renorm(
-    x, gamma=None, beta=None, *, moving_mean, moving_var, r_max=3.0, d_max=5.0, axis=-1, epsilon=1e-3, out=None,
-    return_stats=False,
-):  # fmt: skip
+    x: Array,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    moving_mean: Any,
+    moving_var: Any,
+    r_max: float = 3.0,
+    d_max: float = 5.0,
+    axis: int = -1,
+    epsilon: float = 1e-3,
+    out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Normalize each feature over the batch, corrected towards the moving statistics.
 
     ``y = gamma * ((x - mean) * rstd * r + d) + beta`` with mean and ``rstd = 1 / sqrt(var + epsilon)`` of the batch,
@@ -114,7 +127,18 @@ def batch_renorm(
     return (y, mean, rstd, r, d) if return_stats else y
 
 
-def batch_renorm_backward(dy, x, gamma, mean, rstd, r, d, *, axis=-1, out=None):
+def batch_renorm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Any,
+    mean: Any,
+    rstd: Any,
+    r: Any,
+    d: Any,
+    *,
+    axis: int = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any, Any]:
     """Gradient of `batch_renorm`, r and d taken for constants.
 
     With ``xhat = (x - mean) * rstd``: that of `batch_norm` with the scale ``gamma * r``, and

@@ -1,14 +1,25 @@
 """Dynamic Tanh on arrays: a norm's shape without its statistics."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from normkit.functional import _cuda_rows
-from normkit.functional._arrays import check_alpha, check_axes, memory_for, operand, operand_like, parameter, run
+from normkit.functional._arrays import Array, check_alpha, check_axes, memory_for, operand, operand_like, parameter, run
 from normkit.functional._layouts import rows_layout
 from normkit.kernels.cpu import elementwise as kernels
 
 
-def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
+def dynamic_tanh(
+    x: Array,
+    alpha: float = 0.5,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    out: Array | None = None,
+) -> Array:
     """Squash each value: ``y = gamma * tanh(alpha * x) + beta``, a stand-in for layer norm without statistics.
 
     Parameters
@@ -63,7 +74,15 @@ def dynamic_tanh(x, alpha=0.5, gamma=None, beta=None, *, axis=-1, out=None):
     return kind.give_back(y_data, out)
 
 
-def dynamic_tanh_backward(dy, x, alpha, gamma, *, axis=-1, out=None):
+def dynamic_tanh_backward(
+    dy: Array,
+    x: Array,
+    alpha: float,
+    gamma: Any,
+    *,
+    axis: int | Sequence[int] = -1,
+    out: Array | None = None,
+) -> tuple[Array, float, Any, Any]:
     """Gradient of `dynamic_tanh`.
 
     With ``t = tanh(alpha * x)`` and ``g = gamma * dy * (1 - t**2)``: ``dx = alpha * g``, ``dalpha = sum(g * x)``,

@@ -1,9 +1,12 @@
 """GroupNorm and InstanceNorm on arrays: statistics within a sample, over space."""
 
+from typing import Any
+
 import numpy as np
 
 from normkit.functional import _cuda_channels
 from normkit.functional._arrays import (
+    Array,
     check_axis,
     check_count,
     check_epsilon,
@@ -86,7 +89,17 @@ def _backward(dy, x, axis, groups, gamma, mean, rstd, out):
     )
 
 
-def group_norm(x, groups, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, return_stats=False):
+def group_norm(
+    x: Array,
+    groups: int,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-3,
+    out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Normalize each sample over groups of consecutive channels.
 
     ``y = gamma * (x - mean) * rstd + beta``, mean and the biased variance of a sample's group: its channels and all
@@ -141,7 +154,17 @@ def group_norm(x, groups, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=N
     return _forward(x, axis, groups, gamma, beta, epsilon, out, return_stats)
 
 
-def group_norm_backward(dy, x, groups, gamma, mean, rstd, *, axis=-1, out=None):
+def group_norm_backward(
+    dy: Array,
+    x: Array,
+    groups: int,
+    gamma: Any,
+    mean: Any,
+    rstd: Any,
+    *,
+    axis: int = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any, Any]:
     """Gradient of `group_norm`.
 
     With ``xhat = (x - mean) * rstd`` and ``g = dy * gamma``: ``dx = rstd * (g - mean(g) - xhat * mean(g * xhat))``,
@@ -188,7 +211,16 @@ def group_norm_backward(dy, x, groups, gamma, mean, rstd, *, axis=-1, out=None):
     return _backward(dy, x, axis, check_count(groups, "groups"), gamma, mean, rstd, out)
 
 
-def instance_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, return_stats=False):
+def instance_norm(
+    x: Array,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-3,
+    out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Normalize each channel of each sample over space: `group_norm` with a group a channel.
 
     Parameters
@@ -237,7 +269,16 @@ def instance_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, 
     return _forward(x, axis, None, gamma, beta, epsilon, out, return_stats)
 
 
-def instance_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
+def instance_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Any,
+    mean: Any,
+    rstd: Any,
+    *,
+    axis: int = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any, Any]:
     """Gradient of `instance_norm`: that of `group_norm` with a group a channel.
 
     Parameters

@@ -1,9 +1,22 @@
 """LayerNorm on arrays, alone and with a residual added first."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from normkit.functional import _rows
+from normkit.functional._arrays import Array
 
 
-def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, return_stats=False):
+def layer_norm(
+    x: Array,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: float = 1e-3,
+    out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Normalize each sample over its features.
 
     ``y = gamma * (x - mean) * rstd + beta`` with ``mean`` and the biased variance ``var`` taken over `axis`
@@ -55,7 +68,16 @@ def layer_norm(x, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, ret
     return (y, mean, rstd) if return_stats else y
 
 
-def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
+def layer_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Any,
+    mean: Any,
+    rstd: Any,
+    *,
+    axis: int | Sequence[int] = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any, Any]:
     """Gradient of `layer_norm`.
 
     With ``xhat = (x - mean) * rstd`` and ``g = dy * gamma``:
@@ -102,8 +124,17 @@ def layer_norm_backward(dy, x, gamma, mean, rstd, *, axis=-1, out=None):
 
 
 def add_layer_norm(
-    x, residual, gamma=None, beta=None, *, axis=-1, epsilon=1e-3, out=None, sum_out=None, return_stats=False
-):
+    x: Array,
+    residual: Array,
+    gamma: Any = None,
+    beta: Any = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: float = 1e-3,
+    out: Array | None = None,
+    sum_out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Add a residual and normalize the sum, in one pass over memory.
 
     ``s = x + residual``, rounded to the dtype of `x`, and ``y = layer_norm(s, gamma, beta)``: the pair that
@@ -150,7 +181,17 @@ def add_layer_norm(
     return (y, s, mean, rstd) if return_stats else (y, s)
 
 
-def add_layer_norm_backward(dy, ds, s, gamma, mean, rstd, *, axis=-1, out=None):
+def add_layer_norm_backward(
+    dy: Array,
+    ds: Array,
+    s: Array,
+    gamma: Any,
+    mean: Any,
+    rstd: Any,
+    *,
+    axis: int | Sequence[int] = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any, Any]:
     """Gradient of `add_layer_norm`.
 
     ``dx = layer_norm_backward(dy, s) + ds`` is the gradient of x and of the residual alike.

@@ -1,13 +1,30 @@
 """Moving statistics of BatchNorm."""
 
+from typing import Any
+
 import numpy as np
 
 from normkit.functional import _cuda_moving
-from normkit.functional._arrays import check_count, check_number, float_error, shape_error, sharing_error, statistic
+from normkit.functional._arrays import (
+    check_count,
+    check_number,
+    float_error,
+    shape_error,
+    sharing_error,
+    statistic,
+)
 from normkit.functional._cuda_arrays import device_array
 
 
-def update_running(running_mean, running_var, mean, var, *, momentum=0.99, count=None):
+def update_running(
+    running_mean: Any,
+    running_var: Any,
+    mean: Any,
+    var: Any,
+    *,
+    momentum: float = 0.99,
+    count: int | None = None,
+) -> tuple[Any, Any]:
     """Update moving statistics in place, in Keras' convention.
 
     ``running = momentum * running + (1 - momentum) * batch``, the biased variance: `momentum` is the share

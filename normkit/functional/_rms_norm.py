@@ -1,9 +1,21 @@
 """RMSNorm on arrays, alone and with a residual added first."""
 
+from collections.abc import Sequence
+from typing import Any
+
 from normkit.functional import _rows
+from normkit.functional._arrays import Array
 
 
-def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=False):
+def rms_norm(
+    x: Array,
+    gamma: Any = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: float = 1e-6,
+    out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Divide each sample by the root mean square of its features.
 
     ``y = gamma * x * rstd`` with ``rstd = 1 / sqrt(mean(x**2) + epsilon)``, the mean over `axis`.
@@ -53,7 +65,15 @@ def rms_norm(x, gamma=None, *, axis=-1, epsilon=1e-6, out=None, return_stats=Fal
     return (y, rstd) if return_stats else y
 
 
-def rms_norm_backward(dy, x, gamma, rstd, *, axis=-1, out=None):
+def rms_norm_backward(
+    dy: Array,
+    x: Array,
+    gamma: Any,
+    rstd: Any,
+    *,
+    axis: int | Sequence[int] = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any]:
     """Gradient of `rms_norm`.
 
     With ``xhat = x * rstd`` and ``g = dy * gamma``: ``dx = rstd * (g - xhat * mean(g * xhat))``, the mean over
@@ -99,7 +119,17 @@ def rms_norm_backward(dy, x, gamma, rstd, *, axis=-1, out=None):
     return dx, dgamma
 
 
-def add_rms_norm(x, residual, gamma=None, *, axis=-1, epsilon=1e-6, out=None, sum_out=None, return_stats=False):
+def add_rms_norm(
+    x: Array,
+    residual: Array,
+    gamma: Any = None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: float = 1e-6,
+    out: Array | None = None,
+    sum_out: Array | None = None,
+    return_stats: bool = False,
+) -> Any:
     """Add a residual and divide the sum by its root mean square, in one pass over memory.
 
     ``s = x + residual``, rounded to the dtype of `x`, and ``y = rms_norm(s, gamma)``.
@@ -145,7 +175,16 @@ def add_rms_norm(x, residual, gamma=None, *, axis=-1, epsilon=1e-6, out=None, su
     return (y, s, rstd) if return_stats else (y, s)
 
 
-def add_rms_norm_backward(dy, ds, s, gamma, rstd, *, axis=-1, out=None):
+def add_rms_norm_backward(
+    dy: Array,
+    ds: Array,
+    s: Array,
+    gamma: Any,
+    rstd: Any,
+    *,
+    axis: int | Sequence[int] = -1,
+    out: Array | None = None,
+) -> tuple[Array, Any]:
     """Gradient of `add_rms_norm`.
 
     ``dx = rms_norm_backward(dy, s) + ds`` is the gradient of x and of the residual alike.

@@ -1,5 +1,6 @@
 """``normkit report``: what compare wrote becomes a report again, and errors are a line."""
 
+import json
 import shutil
 
 import pytest
@@ -18,17 +19,29 @@ def results(normkit, table):
     return table.parent / "results"
 
 
+def contents(folder):
+    """Files as bytes; those whose order is that in which runs ended without it."""
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    files["results.csv"] = sorted(files["results.csv"].splitlines())
+    summary = files["summary.json"] = json.loads(files["summary.json"])
+    for name in ("cells", "contrasts", "benefits", "verdicts"):
+        summary[name].sort(key=json.dumps)
+    return files
+
+
 def test_the_same_report_again_without_the_data(normkit, results):
-    before = {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
-    assert results / "report.html" in before and results / "plots" / "score.svg" in before
+    before = contents(results)
+    assert "report.html" in before and "plots/score.svg" in before
     (results / "report.html").unlink()
     shutil.rmtree(results / "plots")
+    for name in ("summary.json", "results.csv"):
+        (results / name).unlink()
     (results.parent / "table.csv").unlink()
     done = normkit("report", "results")
     assert (done.code, done.out.split()) == (0, ["results/report.html"])
     assert done.err == "8 runs; wrote report.html and 6 plots to results\n"
-    assert {path: path.read_bytes() for path in results.rglob("*") if path.is_file()} == before
-    assert b"in proportion to the batch size" in before[results / "report.html"]
+    assert contents(results) == before
+    assert b"in proportion to the batch size" in before["report.html"]
 
 
 def test_two_folders_become_one(normkit, results):
@@ -43,6 +56,8 @@ def test_two_folders_become_one(normkit, results):
     assert done.code == 0 and done.err.startswith("10 runs;")
     page = (results.parent / "both" / "report.html").read_text("utf-8")
     assert "2 runs are in more than one folder and were counted once" in page and "layer" in page
+    summary = json.loads((results.parent / "both" / "summary.json").read_text())
+    assert {cell["choice"] for cell in summary["cells"]} == {"none", "batch", "layer"}
 
     other = normkit("compare", "--norms", "none", "--batch-sizes", "256", *GRID, "--output", "digits")
     assert other.code == 0, other.err

@@ -1,13 +1,18 @@
 """normkit train: a line an epoch, parameter counts, test scores, curves; and what help and version say."""
 
 import json
+import os
 import re
+import signal
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import normkit as normkit_package
 from normkit import __version__
 
 EPOCH = re.compile(
@@ -157,3 +162,23 @@ def test_version(normkit):
 def test_no_command_shows_help(normkit):
     result = normkit()
     assert result.code == 2 and "compare" in result.err + result.out
+
+
+def test_ctrl_c_leaves_the_model_of_the_last_epoch(table):
+    command = [sys.executable, "-m", "normkit", "train", "--dataset", "table.csv", "--target", "kind", "--hidden", "4",
+               "--epochs", "100000", "--output", "run"]  # fmt: skip
+    with subprocess.Popen(
+        command, cwd=table.parent, text=True, bufsize=1, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as running:  # fmt: skip
+        while not running.stdout.readline().startswith("Epoch      2/"):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=100)
+    assert running.returncode == 130 and "Traceback" not in err
+    trained = int(re.search(r"Training was interrupted after epoch (\d+) of 100000\.", err)[1])
+    record = json.loads((table.parent / "run" / "run.json").read_text())
+    assert 2 <= trained == len(record["curves"]["loss"]) < 100_000
+    model = normkit_package.load(table.parent / "run" / "model.safetensors")
+    assert trained <= model.n_iter_ <= trained + 1  # the interrupt may have come while an epoch was measured
+    assert (table.parent / "run" / "curves.png").exists()

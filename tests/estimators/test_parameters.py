@@ -77,6 +77,7 @@ def test_kernel_initializers(name, fan, distribution, variance, digits):
     # a normal one is cut at two standard deviations of the uncut one, as Keras does it
     bound = np.sqrt(3 * variance) if distribution == "uniform" else 2 * np.sqrt(variance) / 0.87962566103423978
     assert 0.99 * bound < np.abs(weights).max() < 1.0001 * bound
+    assert np.unique(weights).size == weights.size  # each is a draw of its own
     np.testing.assert_allclose(model.intercepts_[0], 0, atol=1e-9)
 
 

@@ -178,8 +178,14 @@ def test_out(norm):
 def test_two_results_need_two_outputs(label):
     """One memory for both: the second would overwrite the first."""
     store = np.zeros((4, 6), np.float32)
-    with pytest.raises(ValueError, match="sum_out"):
+    with pytest.raises(ValueError, match="^out and sum_out must not share memory"):
         getattr(normkit, label)(store.copy(), store.copy(), out=store, sum_out=store)
+
+
+@pytest.mark.parametrize("label, options", [("instance_norm", []), ("group_norm", [3])])
+def test_groups_of_one_value(label, options):
+    with pytest.raises(ValueError, match=f"^{label} needs groups of at least two values, .* in each of its 3 groups"):
+        getattr(normkit, label)(np.ones((4, 3)), *options)
 
 
 def test_mean_and_var_come_together():

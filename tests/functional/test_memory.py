@@ -213,6 +213,20 @@ def test_out_that_holds_the_parameters():
         np.testing.assert_array_equal(got, want, err_msg=norm.label)
 
 
+@every_case
+def test_out_that_holds_a_statistic(norm, axis):
+    """A gradient reads the statistics of all rows, and may have written over those of the later ones."""
+    example = Example(norm, axis, np.float64)
+    for which, statistic in enumerate(example.statistics):
+        for start in (0, 3, example.x.size - statistic.size):
+            out = np.full(SHAPE, 9.0)
+            held = out.reshape(-1)[start : start + statistic.size].reshape(statistic.shape)
+            held[...] = statistic
+            statistics = [*example.statistics[:which], held, *example.statistics[which + 1 :]]
+            gradients = norm.backward(example.dys, example.x, example.parameters[0], statistics, axis, out=out)
+            assert_same(gradients, example.gradients, f"statistic {which} at {start}")
+
+
 @pytest.mark.parametrize("kind", [np.int64, np.uint8, np.float16, np.float32, np.float64, ml_dtypes.bfloat16, list])
 def test_parameters_of_any_type_and_layout(kind):
     for norm, axis in CASES:

@@ -12,6 +12,7 @@ from typing import Any
 from normkit._files import write_atomically
 from normkit._version import __version__
 from normkit.experiments.configuration import to_toml
+from normkit.experiments.presets import PRESETS
 from normkit.experiments.records import Run, Summary, Verdict, metric_name
 from normkit.experiments.report import plots
 from normkit.experiments.report.plots.style import KNOWN, THEME, looks
@@ -108,13 +109,15 @@ def _page(runs: list[Run], summary: Summary, sources: list[Source], drawn: list[
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     labels = list(dict.fromkeys(label for label, _ in drawn))
     grouped = [{"label": label, "plots": [figure for of, figure in drawn if of == label]} for label in labels]
-    tables = tables_of(summary, runs)
+    names = dict.fromkeys(source.experiment.get("preset") for source in sources)
+    presets = [PRESETS[name] for name in names if name in PRESETS]
+    tables = tables_of(summary, runs, presets)
     contents = [("verdicts", "Verdicts"), ("notes", "How to read this"), ("plots", "Plots")]
     contents += [(table.id, table.title) for table in tables] + [("reproduce", "How to reproduce")]
     return environment.get_template("report.html").render(
         title=_title(sources), counts=_counts(runs, summary), overall=summary.overall, contents=contents,
         verdicts=[_verdict(verdict) for verdict in summary.verdicts], plots=grouped,
-        notes=[_sentence(note) for note in summary.notes],
+        notes=[_sentence(note) for note in (*summary.notes, *(" ".join(preset.sentences) for preset in presets))],
         tables=tables, sources=[_source(source) for source in sources], version=__version__, zip=zip,
         colours={choice: f"var({THEME[look.colour]})" for choice, look in looks(summary.cells).items()},
         style=Markup(style), script=Markup(script), script_hash=f"sha256-{digest}",
@@ -174,6 +177,8 @@ def _flat(values: dict[str, Any], head: str = "") -> Iterable[tuple[str, str]]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{head}{name} ")
+        elif isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
+            yield from _flat({str(number): part for number, part in enumerate(value, start=1)}, f"{head}{name} ")
         else:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
             yield f"{head}{name}".replace("_", " "), text

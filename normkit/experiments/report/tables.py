@@ -1,9 +1,10 @@
 """The tables of a report: cells, contrasts, benefits, and runs that have no score."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from normkit.experiments.presets import Preset
 from normkit.experiments.records import Benefit, Cell, Contrast, Run, Summary, metric_name
 from normkit.experiments.report.sections import best_conditions, differing
 from normkit.experiments.report.texts import number, troubles, value_text
@@ -39,9 +40,10 @@ class Table:
     rows: list[list[Value]]
 
 
-def tables_of(summary: Summary, runs: list[Run]) -> list[Table]:
-    """Return the tables that have rows."""
+def tables_of(summary: Summary, runs: list[Run], presets: Iterable[Preset] = ()) -> list[Table]:
+    """Return the tables that have rows; those of published experiments, which these are, come first."""
     made = [
+        *(_published_table(f"published-{number}", preset, summary) for number, preset in enumerate(presets, start=1)),
         _table("cells", "All cells", _CELLS, _cell_columns(summary, runs), summary.cells),
         _table("contrasts", "Differences", _CONTRASTS, _contrast_columns(summary), summary.contrasts),
         _table(
@@ -65,7 +67,18 @@ _CONTRASTS = (
     "Holm's, over all pairs of choices."
 )
 _BENEFITS = "What textbooks claim for batch normalization, measured here against the baseline ‘{baseline}’."
+_PUBLISHED = "Those of the paper, whose setting is told above, and what was found here at the same batch size."
 _LOST = "They are counted in their cells, and in no mean."
+
+
+def _published_table(id: str, preset: Preset, summary: Summary) -> Table:
+    columns = [
+        Column("batch size", lambda pair: _whole(pair[0].batch_size)),
+        Column("choice", lambda pair: Value(pair[0].choice), numeric=False, choice=True),
+        Column(f"published {preset.measures}", lambda pair: _decimal(pair[0].value, 1)),
+        Column(f"here {preset.measures}", lambda pair: _decimal(pair[1], 1)),
+    ]
+    return _table(id, "Published figures", _PUBLISHED, columns, preset.beside(summary))
 
 
 def _table(id: str, title: str, hint: str, columns: list[Column], records: list) -> Table:

@@ -17,6 +17,8 @@ from normkit.estimators import MLPClassifier, MLPRegressor
 from normkit.experiments.data import Split
 from normkit.experiments.errors import DataError
 
+_INTERRUPTED = "Training interrupted by user"
+
 
 @dataclass
 class Epoch:
@@ -27,6 +29,14 @@ class Epoch:
     val_loss: float
     val_score: float
     seconds: float  # of training alone, without the measuring
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C ended a fit after some epochs; the model is that of the last one."""
+
+    def __init__(self, epochs: list[Epoch]):
+        super().__init__("interrupted")
+        self.epochs = epochs
 
 
 class Measure:
@@ -101,20 +111,30 @@ class _Watch:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end training: scikit-learn's loop swallows it and warns."""
+def _interruptible() -> Iterator[list]:
+    """Let Ctrl-C end training: scikit-learn's loop swallows it and warns. Yields a list that is then not empty."""
+    interrupts: list[Warning] = []
     # it reaches the main thread alone, and the filters of warnings belong to all threads
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield interrupts
         return
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message="Training interrupted by user")
+        warnings.filterwarnings("always", message=_INTERRUPTED)
         # a run that diverged is recorded as such
         warnings.filterwarnings("ignore", message="Training diverged", category=ConvergenceWarning)
-        try:
-            yield
-        except UserWarning:
-            raise KeyboardInterrupt from None
+        show = warnings.showwarning
+
+        # no filter that makes it an error: a fit that ends with an error leaves no model
+        def listen(message, *arguments, **options):
+            if str(message).startswith(_INTERRUPTED):
+                interrupts.append(message)
+            else:
+                show(message, *arguments, **options)
+
+        warnings.showwarning = listen
+        yield interrupts
+    if interrupts:
+        raise KeyboardInterrupt
 
 
 def load_machine_code(data: Split) -> None:
@@ -157,6 +177,11 @@ def fit(
         False if training diverged.
     curves : list of Epoch
         As far as it went.
+
+    Raises
+    ------
+    Interrupted
+        At Ctrl-C, after the epoch.
     """
     classes = data.classes
     load_machine_code(data)
@@ -165,25 +190,32 @@ def fit(
     known = classes is None or len(np.unique(data.y_train)) == len(classes)
     watch = _Watch(measures, epochs, on_epoch)
     model.set_params(epoch_callback=watch if comm is None or comm.rank == 0 else None)
-    with np.errstate(all="ignore"), _interruptible():
+    with np.errstate(all="ignore"):
         try:
-            if comm is not None:
-                if not known:
-                    raise DataError("the training rows lack a class, which several ranks cannot train with")
-                part = slice(comm.rank, None, comm.size)
-                distributed.fit(model, data.X_train[part], data.y_train[part], comm=comm)
-            elif known:
-                model.fit(data.X_train, data.y_train)
-            else:  # fit would know the training set's classes alone
-                while not watch.ended:
-                    model.partial_fit(data.X_train, data.y_train, classes=classes)
+            with _interruptible() as interrupts:
+                _fit(model, data, known, watch, comm, interrupts)
         except ValueError as error:
             if "non-finite" not in str(error):
                 raise
             watch.diverged = True
+        except KeyboardInterrupt:
+            raise Interrupted(watch.curves) from None
         finally:
             model.set_params(epoch_callback=None)
     diverged, curves = watch.diverged, watch.curves
     if comm is not None:
         diverged, curves = comm.bcast((diverged, curves))
     return not diverged, curves
+
+
+def _fit(model, data, known, watch, comm, interrupts):
+    if comm is not None:
+        if not known:
+            raise DataError("the training rows lack a class, which several ranks cannot train with")
+        part = slice(comm.rank, None, comm.size)
+        distributed.fit(model, data.X_train[part], data.y_train[part], comm=comm)
+    elif known:
+        model.fit(data.X_train, data.y_train)
+    else:  # fit would know the training set's classes alone
+        while not watch.ended and not interrupts:
+            model.partial_fit(data.X_train, data.y_train, classes=data.classes)

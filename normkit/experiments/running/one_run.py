@@ -13,7 +13,7 @@ from normkit.estimators import MLPClassifier, MLPRegressor
 from normkit.experiments.data import Split
 from normkit.experiments.grid import steps_per_epoch
 from normkit.experiments.records import Condition, Run, run_id
-from normkit.experiments.running.fitting import Epoch, Measure, fit
+from normkit.experiments.running.fitting import Epoch, Interrupted, Measure, fit
 from normkit.experiments.running.seeds import Draws, initial_values
 
 # names of the estimators that differ from those of a condition
@@ -115,7 +115,8 @@ def train(
     -------
     model : MLPClassifier or MLPRegressor
     run : Run
-        Its status is "diverged" where training or the test set ended in no finite numbers.
+        Its status is "diverged" where training or the test set ended in no finite numbers. After Ctrl-C its curves are
+        those of the epochs that were trained, the model is that of the last one, and `error` says so.
     """
     run = new_run(data, condition, seed)
     model = new_model(condition, data, seed).set_params(n_threads=None)
@@ -124,7 +125,13 @@ def train(
         if on_epoch is not None:
             on_epoch(number, epoch)
 
-    ended, epochs = fit(model, data, condition.epochs, show, comm)
+    try:
+        ended, epochs = fit(model, data, condition.epochs, show, comm)
+    except Interrupted as interrupt:
+        if not interrupt.epochs:
+            raise
+        ended, epochs = True, interrupt.epochs
+        run.error = f"interrupted after epoch {len(epochs)} of {condition.epochs}"
     _complete(run, data, model, ended, epochs)
     # as plain values: the model of a file goes on from the seed, and needs no first weights any more
     model.set_params(random_state=seed, coefs_init=None, intercepts_init=None)

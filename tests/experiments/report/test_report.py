@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 import pytest
 from drawn_runs import grid, lost, run
 
+from normkit.experiments.presets import PRESETS
 from normkit.experiments.records import Benefit
 from normkit.experiments.report import page
 from normkit.experiments.statistics.summary import summarize
@@ -175,3 +176,12 @@ def test_learning_rates_that_differ_have_a_column(tmp_path):
     assert "choice learning rate test accuracy" in page.text
     page, _ = written(tmp_path, grid())
     assert "choice test accuracy" in page.text
+
+
+def test_what_was_published_stands_beside_what_was_found(tmp_path):
+    runs = grid(("none", "batch"), (8, 32))
+    page, _ = written(tmp_path, runs, experiment={**EXPERIMENT, "preset": "group-norm"})
+    preset, summary = PRESETS["group-norm"], summarize(runs)
+    cell = next(cell for cell in summary.cells if (cell.choice, cell.config.batch_size) == ("batch", 32))
+    assert f"32 batch 23.6 {100 * (1 - cell.test_score):.1f}" in page.text
+    assert "2 batch 34.7 –" in page.text and f"{preset.found}. There: {preset.setting}" in page.text

@@ -14,6 +14,11 @@ def benefits(runs, **options):
     """{name: benefit} of the one norm that is measured."""
     found = summarize(runs, **options).benefits
     assert [benefit.name for benefit in found] == NAMES
+    score = "R²" if runs[0].metric == "r2" else "accuracy"
+    assert [benefit.unit for benefit in found] == ["epochs", "learning rate", score, score]
+    for benefit in found:
+        assert (benefit.batch_size, benefit.choice) == (8, "batch")
+        assert benefit.sentence.startswith("batch at batch size 8: ") and benefit.sentence.endswith(".")
     return {benefit.name: benefit for benefit in found}
 
 
@@ -61,6 +66,15 @@ def test_a_run_that_diverges_does_not_get_there():
 def test_no_speed_up_without_curves_or_pairs():
     found = benefits(planted({"none": [0.8, 0.9], "batch": [0.8, 0.9]}))["speed-up"]
     assert found.value is None and "no runs of both with validation curves" in found.sentence
+
+
+def test_runs_that_tell_nothing_of_the_speed_are_left_out():
+    runs = [run(0.8, "none", seed=s, curves=curves(3, 2, 1)) for s in range(4)]
+    runs += [run(0.8, "batch", seed=s, curves=curves(2, 1, 1)) for s in range(2)]
+    silent, broken = run(0.8, "batch", seed=2), run("boom", "batch", seed=3)
+    broken.curves = curves(1, 1)  # as far as it went
+    found = benefits([*runs, silent, broken])["speed-up"]
+    assert found.value == 2 and "faster in 2 of 2 runs)" in found.sentence
 
 
 def rates(table, trivial=0.1, **values):
@@ -184,6 +198,13 @@ def test_gap_with_its_paired_difference():
     width = np.ptp(reference.confidence_interval()) / 2
     # the step of 1 / N widens by less than one in the last figure shown
     assert f"difference -0.0550 ± {width:.4f}, p < 0.001." in found.sentence
+
+
+def test_a_gap_that_is_the_same_in_every_seed_is_certain():
+    runs = planted({"none": [0.5, 0.25, 0.75]}, metric="r2") + planted({"batch": [0.5, 0.25, 0.75]}, metric="r2")
+    for one in runs:
+        one.train_score = one.validation_score + (0.125 if one.config.choice == "batch" else 0.25)
+    assert benefits(runs)["gap"].sentence.endswith("; difference -0.1250 ± 0.0000, p < 0.001.")
 
 
 def test_a_gap_of_one_seed_is_told_without_a_judgement():

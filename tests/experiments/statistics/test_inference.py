@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import integrate, special, stats
 
 from normkit.experiments.statistics.inference import (
     _common_variance,
@@ -74,6 +74,12 @@ def test_three_choices_share_half_of_their_variance():
     found = moderated([estimate(values) for values in (first, second, third)], 3)
     assert [one.error**2 * 3 for one in found] == pytest.approx([2.5, 4, 5.5])
     assert [one.freedom for one in found] == pytest.approx([2.6] * 3)
+    # where one pair has no estimate, the two that are left share
+    assert [one.error**2 * 3 for one in moderated([estimate(first), estimate(second)], 3)] == pytest.approx(
+        [1.75, 3.25]
+    )
+    assert moderated([estimate(first)], 3) == [estimate(first)]
+    assert moderated([estimate(first), estimate(second)], 2) == [estimate(first), estimate(second)]
     assert moderated([estimate(first)] * 28, 8)[0].freedom == pytest.approx(2 * 1.9)
     assert moderated([estimate(first)] * 190, 20)[0].freedom == 4 and moderated([], 0) == []
 
@@ -93,6 +99,26 @@ def test_the_common_variance_is_that_of_a_scaled_inverse_chi_square():
     rng = np.random.default_rng(0)
     variances = 3 * 7 / rng.chisquare(7, 100_000) * rng.chisquare(4, 100_000) / 4
     assert _common_variance(variances, 4) == pytest.approx((3, 7), rel=0.05)
+
+
+def test_the_common_variance_is_limmas():
+    """Smyth 2004, section 6.2, with his Newton iteration for the inverse of the trigamma function (appendix)."""
+    variances, freedom = np.array([0.2, 1.0, 3.0, 30.0, 0.5]), 3.0
+    e = np.log(variances) - special.psi(freedom / 2) + math.log(freedom / 2)
+    scatter = ((e - e.mean()) ** 2).sum() / (len(e) - 1) - special.zeta(2, freedom / 2)
+    y = 0.5 + 1 / scatter
+    for _ in range(50):
+        y += special.zeta(2, y) * (1 - special.zeta(2, y) / scatter) / (-2 * special.zeta(3, y))
+    expected = math.exp(e.mean() + special.psi(y) - math.log(y)), 2 * y
+    assert _common_variance(variances, freedom) == pytest.approx(expected, rel=1e-8)
+
+
+@pytest.mark.parametrize("beyond", [0.0, 5e-5])
+def test_variances_that_scatter_by_chance_alone_are_all_common(beyond):
+    # logarithms d apart have the variance d**2 / 2; what is not 1e-4 beyond chance is none
+    d = math.sqrt(2 * (special.zeta(2, 2.0) + beyond))
+    common, freedom = _common_variance(np.exp([0.0, d]), 4.0)
+    assert common == pytest.approx((1 + math.exp(d)) / 2) and freedom == math.inf
 
 
 @pytest.mark.parametrize("spreads", [[1] * 5, [1, 10, 1, 10, 1], [10, 1, 1, 1, 1]])
@@ -159,6 +185,29 @@ def test_so_many_seeds_find_the_difference_in_four_of_five_experiments(factor, e
     assert np.mean(p < 0.05 / factor) > 0.8 - 0.02 and np.mean(fewer < 0.05 / factor) < 0.8 + 0.02
 
 
+@pytest.mark.parametrize(("effect", "folds", "overlap"), [(1.0, 1, 0.0), (0.4, 1, 0.0), (1.8, 5, 0.25), (3.0, 1, 0.0)])
+def test_the_number_of_seeds_is_the_first_with_that_power(effect, folds, overlap):
+    values = np.random.default_rng(2).normal(size=10)
+    values = (values - values.mean()) / values.std(ddof=1) + effect
+
+    def power(n):  # of the other tail no part is meant; the noncentral t as a mixture of normals
+        limit, shift = stats.t.isf(0.025, n - 1), effect / math.sqrt(1 / n + overlap)
+
+        def density(x):
+            return stats.norm.sf(limit * math.sqrt(x / (n - 1)) - shift) * stats.chi2.pdf(x, n - 1)
+
+        return integrate.quad(density, 0, stats.chi2.isf(1e-12, n - 1), limit=200, epsabs=1e-9)[0]
+
+    seeds = seeds_needed(estimate(values, overlap=overlap), 1, folds, overlap)
+    assert power(seeds * folds) >= 0.8
+    assert seeds == (2 if folds == 1 else 1) or power((seeds - 1) * folds) < 0.8
+
+
+def test_two_seeds_are_enough_for_a_difference_without_end():
+    assert seeds_needed(estimate([1.0, 1.0 + 1e-9, 1.0]), 1) == 2
+    assert seeds_needed(estimate([1.0, 1.0]), 1) is None  # of which nothing is known
+
+
 def test_no_number_of_seeds_is_told_where_none_is_enough():
     assert seeds_needed(estimate([0.0, 0.0], step=0.1), 1) is None
     assert seeds_needed(estimate([-1.0, 1.001]), 1) is None
@@ -171,6 +220,8 @@ def test_of_two_the_probability_is_that_of_the_paired_t_test():
     scores = np.array([[0.5, 0.56], [0.7, 0.69], [0.6, 0.68], [0.55, 0.57]])
     p = stats.ttest_rel(*scores.T).pvalue
     assert probability_best(scores, draws=200_000) == pytest.approx([p / 2, 1 - p / 2], abs=0.004)
+    p = stats.ttest_rel(*scores[:2].T).pvalue
+    assert probability_best(scores[:2], draws=200_000) == pytest.approx([p / 2, 1 - p / 2], abs=0.004)
 
 
 def test_the_probability_of_being_the_best_is_a_share_of_experiments():

@@ -36,6 +36,43 @@ def test_seconds_per_epoch_without_curves_are_those_of_the_run():
     assert cell.seconds_per_epoch == 0.5
 
 
+def test_seconds_per_epoch_of_fast_runs():
+    (cell,) = summarize(planted({"batch": [0.5, 0.6]}, curves={}, seconds=0.6, epochs=6)).cells
+    assert cell.seconds_per_epoch == pytest.approx(0.1)
+
+
+def beginnings(runs):
+    return [note.split()[0] for note in summarize(runs).notes]
+
+
+def test_notes_are_those_that_the_runs_need():
+    alone = planted({"none": [0.5]})
+    assert beginnings(alone) == ["Intervals"]
+    seeds = planted({"none": [0.5, 0.6]})
+    assert beginnings(seeds) == ["Intervals", "Sensitivity"]
+    pair = seeds + planted({"batch": [0.5, 0.7]})
+    assert beginnings(pair) == ["Intervals", "Differences", "The", "Sensitivity"]
+    assert beginnings([*pair, run(None, "batch", seed=2)])[-2:] == ["Scores", "Sensitivity"]
+    rates = pair + planted({"batch": [0.5, 0.7]}, learning_rate=0.1)
+    assert beginnings(rates) == ["Intervals", "Differences", "The", "Each", "Sensitivity"]
+
+
+def test_the_share_of_diverged_runs_counts_not_their_number():
+    often = planted({"none": [0.9, None]})
+    rarely = planted({"batch": [0.8] * 8 + [None, None]})
+    assert summarize(often + rarely).verdicts[0].best == "batch"
+
+
+def test_of_conditions_that_score_alike_the_one_with_the_lower_loss_stands_for_the_choice():
+    runs = []
+    for rate, loss, score in ((0.1, None, 0.3), (0.2, 0.5, 0.4), (0.3, 0.2, 0.5), (0.4, 0.6, 0.6)):
+        runs += planted(
+            {"batch": [score] * 2}, learning_rate=rate, validation_score=0.7, validation_loss=loss
+        )  # fmt: skip
+    summary = summarize(runs + planted({"none": [0.1, 0.1]}))
+    assert summary.contrasts[0].difference == pytest.approx(0.4)
+
+
 def test_the_bootstrap_interval_is_scipys_over_the_means_of_seeds():
     scores = np.random.default_rng(0).normal(0.8, 0.1, (6, 2))
     runs = [run(scores[s, f], seed=s, fold=f) for s in range(6) for f in range(2)]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from normkit.experiments.statistics.inference import estimate, holm_factors, moderated
 from normkit.experiments.statistics.summary import summarize
-from normkit.experiments.statistics.texts import decimals
+from normkit.experiments.statistics.texts import decimals, listed, p_text
 
 FALSE_ALARMS = Path(__file__).parents[3] / "benchmarks" / "false_alarms.py"
 BASE = np.array([0.70, 0.80, 0.90, 0.75, 0.85])
@@ -162,6 +162,8 @@ def test_failed_runs_are_told_and_do_not_count_as_diverged():
 
 
 def test_nothing_ended():
+    verdict = only(planted({"none": [None], "batch": [None]}))
+    assert (verdict.batch_size, verdict.best, verdict.clear, verdict.evidence) == (8, None, False, [])
     assert only(planted({"none": [None], "batch": [None]})).sentence == (
         "Batch size 8: every run diverged (none div 1/1, batch div 1/1)."
     )
@@ -189,6 +191,39 @@ def test_a_position_is_a_choice():
 @pytest.mark.parametrize(("width", "expected"), [(0.0072, 4), (0.019, 3), (0.19, 2), (5, 2), (1e-6, 4), (None, 4)])
 def test_decimals_follow_the_width(width, expected):
     assert decimals(width) == expected
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [
+        (0.0, "p < 0.001"),
+        (0.00099, "p < 0.001"),
+        (0.001, "p = 0.001"),
+        (0.0123, "p = 0.012"),
+        (0.0996, "p = 0.1"),
+        (0.1, "p = 0.1"),
+        (0.25, "p = 0.2"),
+        (1.0, "p = 1"),
+    ],
+)
+def test_p_values_in_words(p, text):
+    assert p_text(p) == text
+
+
+def test_lists_in_words():
+    assert [listed(list(names)) for names in ("", "a", "ab", "abcd")] == ["", "a", "a and b", "a, b, c and d"]
+
+
+def test_what_would_show_a_difference():
+    # of no difference at all, nothing; of three runs, a number; of folds alone, which stay correlated, none
+    level = only(planted({"none": [0.5, 0.7, 0.6], "batch": [0.6, 0.6, 0.6]}, metric="r2"))
+    assert level.sentence.count("±") == 1 and "To show" not in level.sentence and level.sentence.endswith(").")
+    three = only(planted({"none": [0.5, 0.6, 0.7], "batch": [0.51, 0.66, 0.7]}, metric="r2"))
+    assert "Two runs" not in three.sentence and "takes about 17 seeds." in three.sentence
+    noise = stats.zscore([0.3, -1.2, 0.8, 1.5, -0.7], ddof=1)
+    runs = [run(0.5, "none", fold=f, metric="r2") for f in range(5)]
+    runs += [run(0.5 + 0.1 * (x + 0.15), "batch", fold=f, metric="r2") for f, x in enumerate(noise)]
+    assert only(runs).sentence.endswith("takes more data, not more seeds.")
 
 
 def test_the_last_sentence():
@@ -227,6 +262,21 @@ def test_folds_are_compared_with_the_correction():
     assert summary.contrasts[0].p_value == pytest.approx(expected.p_value)
     assert summary.contrasts[0].pairs == 12 and "no difference that 12 runs can show" in summary.verdicts[0].sentence
     assert any("Nadeau" in note for note in summary.notes)
+
+
+def test_two_folds_and_three_choices_share_their_variance():
+    scores = np.random.default_rng(7).normal(0.8, 0.02, (3, 4, 2))  # (choices, seeds, folds)
+    names = ("none", "batch", "layer")
+    runs = [
+        run(scores[c, s, f], names[c], seed=s, fold=f) for c in range(3) for s in range(4) for f in range(2)
+    ]  # fmt: skip
+    pairs = [(0, 1), (0, 2), (1, 2)]
+    # two halves: as many test rows as others
+    expected = moderated([estimate((scores[a] - scores[b]).ravel(), 1 / N, 1.0) for a, b in pairs], 3, 1.0)
+    found = {frozenset((c.choice, c.against)): c.p_value for c in summarize(runs).contrasts}
+    for (a, b), one in zip(pairs, expected):
+        assert found.get(frozenset((names[a], names[b])), one.p_value) == pytest.approx(one.p_value)
+    assert len(found) >= 2
 
 
 @pytest.fixture(scope="module")
