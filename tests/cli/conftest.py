@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import pytest
 from click.testing import CliRunner
-
 from normkit_cli.main import main
 
 

@@ -5,10 +5,10 @@ import json
 import joblib
 import numpy as np
 import pytest
+from slow import nightly
 
 from normkit import MLPRegressor, _jit
 from normkit.engine.epoch import run_batches
-from slow import nightly
 
 # fits in the precisions it is told, with every kind of sum in them; what comes out as exact text
 FITS = """
