@@ -1,5 +1,6 @@
 """What CI runs, for each Python and with old and new dependencies: ``nox -l`` lists it, ``nox -s lint`` runs one."""
 
+import tempfile
 import tomllib
 from pathlib import Path
 
@@ -97,10 +98,49 @@ def fuzz(session):
 
 @nox.session
 def slow(session):
-    """Run the tests that take minutes."""
+    """Run all tests, those too that every run leaves out: repetitions, and what takes minutes."""
     install(session)
     session.env["NORMKIT_SLOW_TESTS"] = "1"
-    session.run("pytest", "tests/cli/test_cli_compare_resume.py", *session.posargs)
+    session.run("pytest", "-n", "auto", *session.posargs)
+
+
+# What runs uncompiled in some minutes: whole files, and parts of others, which have large data or many steps.
+UNCOMPILED = """
+    math/test_activations functional/test_reference functional/test_row_norms functional/test_batch_norm
+    functional/test_update_running engine/test_blas engine/test_exchange engine/test_feature_major
+"""
+IN_PART = """
+    math/test_exp functional/test_streamed functional/test_values engine/test_gradients engine/test_leaves
+    engine/test_noise engine/test_norms_in_engine engine/test_step estimators/test_data_layouts
+"""
+PARTS = (
+    "(test_exp and not outside)", "4-float32-4096", "(large_gradients and 1000)", "(test_values and not bfloat16)",
+    "(test_every_output and 1-False-layer)", "(smallest and sizes0)", "(test_leaves and not extremes)",
+    "(test_noise and test_gradient and before-True-0.4)", "frozen", "(test_gradient and gelu and True-2)",
+    "(test_step and not wide)", "test_layouts",
+)  # fmt: skip
+
+
+def files(names):
+    """Return the paths of test modules."""
+    return [f"tests/{name}.py" for name in names.split()]
+
+
+@nox.session
+def coverage(session):
+    """Tell which lines and branches no test runs; what is compiled, from a run without compilation."""
+    install(session)
+    folder = Path(session.create_tmp())
+    # what makes code is Python, and runs only where there is none on the disk
+    session.env |= {"COVERAGE_FILE": str(folder / "coverage"), "NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)}
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
+    session.env |= {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": "tests"}
+    uncompiled = ("coverage", "run", "-m", "pytest", "-p", "uncompiled")
+    session.run(*uncompiled, *files(UNCOMPILED))
+    session.run(*uncompiled, *files(IN_PART), "-k", " or ".join(PARTS))
+    session.run("coverage", "combine")
+    session.run("coverage", "report", "--skip-covered", "--show-missing")
 
 
 @nox.session
