@@ -88,6 +88,14 @@ def test_orthogonal_kernel(units, digits):
     np.testing.assert_allclose(q.T @ q, np.eye(q.shape[1]), atol=1e-9)
 
 
+def test_a_moving_variance_is_not_negative(digits):
+    model = MLPClassifier((4,), normalization="batch", norm_moving_variance_initializer=-1.0)
+    with pytest.raises(ValueError, match="^norm_moving_variance_initializer must not be negative"):
+        model.fit(*digits)
+    model = MLPClassifier((4,), normalization="batch", norm_moving_mean_initializer=-1.0, max_iter=1, dtype="float32")
+    assert [values.dtype for values in model.fit(*digits).intercepts_] == [np.float32] * 2
+
+
 BAD = {
     "activation": ["swish", ["relu"], ["relu", "swish"], ["relu"] * 3],
     "normalization": ["instance", True],

@@ -1,14 +1,17 @@
 """Training whose numbers overflow: the last finite model, and a warning that names the epoch."""
 
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sklearn.exceptions import ConvergenceWarning
 
 from normkit import MLPClassifier, MLPRegressor, load
+from normkit.engine.network import Network
 from normkit.engine.norms import NORMS
 from normkit.engine.trainer import Trainer
+from normkit.estimators._divergence import LastFinite
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -116,3 +119,37 @@ def test_what_is_kept_can_be_saved(tmp_path):
     model.save(tmp_path / "model")
     for copy in (load(tmp_path / "model"), pickle.loads(pickle.dumps(model))):
         np.testing.assert_array_equal(copy.predict(X), model.predict(X))
+
+
+def small_network(width):
+    return Network([2, width, 1], np.float64, "identity", ["tanh"], [0.0], None, "before", False, 1e-3)
+
+
+def test_a_network_that_began_with_what_is_not_finite():
+    network = small_network(3)
+    network.params[...] = np.nan
+    model = SimpleNamespace(_network=network, n_iter_=2)
+    last = LastFinite(network, True)
+    assert not last.keep(network)
+    last.restore(model)  # there is nothing to go back to
+    assert np.isnan(network.params).all()
+    network.params[...] = 1.0
+    assert last.keep(network)
+    network.params[...] = np.inf
+    assert not last.keep(network)
+    with pytest.warns(ConvergenceWarning, match="diverged: epoch 2 ended"):
+        last.restore(model)
+    assert (network.params == 1.0).all()
+
+
+def test_a_network_that_a_callback_put_in_the_place_of_another():
+    last, other = LastFinite(small_network(3), False), small_network(5)
+    other.params[...] = 2.0
+    model = SimpleNamespace(_network=other, n_iter_=1)
+    last.restore(model)  # not trained, and of another shape
+    assert last.keep(other) and last.trained
+    other.params[...] = np.nan
+    with pytest.warns(ConvergenceWarning):
+        last.restore(model)
+    assert (other.params == 2.0).all()
+    last.restore(SimpleNamespace(_network=small_network(3), n_iter_=1))  # no warning: it is not what was kept
