@@ -148,3 +148,10 @@ def soak(session):
     """Train, save and load over and over for ten minutes; fail where memory grows."""
     install(session)
     session.run("python", "benchmarks/soak.py", "--minutes", "10", *session.posargs)
+
+
+@nox.session
+def mutation(session):
+    """Change the code a little, over and over; fail where the tests notice fewer than 85 % of the changes."""
+    install(session, "mutmut>=3.8")
+    session.run("python", "tests/mutation.py", *(session.posargs or ["statistics"]))
