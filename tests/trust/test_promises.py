@@ -20,5 +20,5 @@ def test_named_tests_exist(file, function):
 def test_every_promise_names_one():
     assert len(NAMED) > 25
     for line in (ROOT / "SECURITY.md").read_text(encoding="utf-8").splitlines():
-        if line.startswith("| ") and line != "| promise | test |":
+        if line.startswith("| ") and line not in ("| promise | test |", "| what | seen |"):
             assert re.search(r"`[\w/]+\.py", line), line
