@@ -58,7 +58,7 @@ def test_interrupted(busy):
     process, workers = busy
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == "" and err.splitlines()[-1] == "Error: interrupted"
+    assert (process.returncode, out) == (130, "") and err.splitlines()[-1] == "Error: interrupted", err
     assert "Traceback" not in err and ended(workers)
 
 
