@@ -55,7 +55,8 @@ PARTS = {
     ),
     "engine": Part(
         "engine/trainer engine/network engine/plan engine/initializers engine/exchange engine/team engine/rows "
-        "estimators/_parameters estimators/_values estimators/_lbfgs estimators/_monitoring estimators/_fitting "
+        "estimators/_parameters estimators/_values estimators/_lbfgs estimators/_monitoring estimators/_epochs "
+        "estimators/_fitting "
         "estimators/_network estimators/_folding estimators/_divergence",
         "engine/test_step engine/test_team engine/test_exchange engine/test_norms_in_engine estimators/test_parameters "
         "estimators/test_validation estimators/test_norms estimators/test_regularization estimators/test_lbfgs "
