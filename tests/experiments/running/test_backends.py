@@ -46,6 +46,19 @@ def test_processes_give_what_one_does(experiment, expected):
     assert results(experiment.run(experiment.tasks, "loky", 2)) == expected
 
 
+def test_one_pool_does_more_tasks_than_it_takes_at_a_time(monkeypatch):
+    experiment = Experiment({**VALUES, "seeds": 4})
+    pools, start = [], backends._in_processes
+
+    def started(work, shared, tasks, jobs):
+        pools.append(len(tasks))
+        return start(work, shared, tasks, jobs)
+
+    monkeypatch.setattr(backends, "_in_processes", started)
+    assert {run.run_id for run in experiment.run(experiment.tasks, "loky", 2)} == set(experiment.ids)
+    assert pools == [8]
+
+
 def test_no_task_needs_no_process(experiment):
     assert list(experiment.run([], "loky", 2)) == []
 
