@@ -24,7 +24,7 @@ print(count.started)
 
 def test_nothing_left_to_compile():
     # the cache of this test run: compiling into an empty one takes a minute
-    done = subprocess.run(["normkit", "warmup"], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-m", "normkit", "warmup"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "training, float32" in done.stdout and "norm functions, float64" in done.stdout
     command = [sys.executable, "-W", "ignore", "-c", COUNT]
