@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from normkit.experiments.records import to_csv
+
 from . import tables
 
 # of a file or a pipe: on a terminal sentences are wrapped between words, there each is a line
@@ -15,7 +17,7 @@ def show(experiment, summary, form, benefits):
     if form == "json":
         click.echo(tables.as_json(summary, experiment.values), nl=False)
     elif form == "csv":
-        click.echo(tables.as_csv(summary), nl=False)
+        click.echo(to_csv(summary.cells), nl=False)
     else:
         _show_text(experiment, summary, form, benefits)
 

@@ -1,7 +1,5 @@
-"""The result of an experiment as a table: on a terminal, in Markdown, as CSV or JSON."""
+"""The result of an experiment as a table: on a terminal, in Markdown, or as JSON."""
 
-import csv
-import io
 import json
 from dataclasses import asdict
 
@@ -113,16 +111,6 @@ def markdown(heads, rows):
     """Return a table in Markdown."""
     lines = [[head for head, _ in heads], ["---:" if number else "---" for _, number in heads], *rows]
     return "".join(f"| {' | '.join(cell.strip().replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
-
-
-def as_csv(summary):
-    """Return the cells as CSV, one line each."""
-    text = io.StringIO()
-    rows = [{**record.pop("config"), **record} for record in map(asdict, summary.cells)]
-    table = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    table.writeheader()
-    table.writerows({**row, "hidden": "-".join(map(str, row["hidden"]))} for row in rows)
-    return text.getvalue()
 
 
 def as_json(summary, values):

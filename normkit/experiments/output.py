@@ -1,7 +1,5 @@
 """The output of an experiment, what is in its folder beside the runs: begun, gone on with, finished."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,11 +8,12 @@ from normkit._files import write_atomically
 from normkit.experiments.configuration import to_toml
 from normkit.experiments.errors import DataError
 from normkit.experiments.experiment import Experiment
-from normkit.experiments.records import Run, Summary, to_json
+from normkit.experiments.records import Run, Summary, to_csv
 from normkit.experiments.results.environment import environment
-from normkit.experiments.results.store import CONFIG, ENVIRONMENT, RESULTS, SUMMARY, Store, read_environment
+from normkit.experiments.results.store import CONFIG, ENVIRONMENT, RESULTS, SUMMARY, Store, read_environment, write_json
 
 _TABLE = "results.csv"
+NO_COLUMNS = ("curves", "diagnostics")  # of it
 
 
 def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list[str]:
@@ -50,7 +49,7 @@ def begin(store: Store, experiment: Experiment, backend: str, jobs: int) -> list
             "features": len(data.feature_names), "notes": data.notes,
         },
     }  # fmt: skip
-    store.write_json(ENVIRONMENT, here)
+    write_json(store.path / ENVIRONMENT, here)
     # the last of them: a folder that has it can be gone on with
     store.write_text(CONFIG, to_toml(experiment.values))
     return []
@@ -67,19 +66,5 @@ def finish(store: Store, experiment: Experiment, runs: Sequence[Run], summary: S
 
 def write_summary(directory: Path, runs: Sequence[Run], summary: Summary) -> None:
     """Write results.csv and summary.json, what came of the runs for programs to read."""
-    write_atomically(directory / _TABLE, to_csv(runs).encode())
-    write_atomically(directory / SUMMARY, (to_json(asdict(summary), indent=1) + "\n").encode())
-
-
-def to_csv(runs: Sequence[Run]) -> str:
-    """Return one line a run, without curves and diagnostics; blank where a run has nothing."""
-    text = io.StringIO()
-    rows = []
-    for run in runs:
-        record = {name: value for name, value in asdict(run).items() if name not in ("curves", "diagnostics")}
-        config = record.pop("config")
-        rows.append({**config, "hidden": "-".join(map(str, run.config.hidden)), **record})
-    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    write_atomically(directory / _TABLE, to_csv(runs, without=NO_COLUMNS).encode())
+    write_json(directory / SUMMARY, asdict(summary))

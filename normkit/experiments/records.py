@@ -3,9 +3,12 @@
 Whoever runs, stores, judges, plots or reports speaks in these; each goes to JSON by `dataclasses.asdict`.
 """
 
+import csv
 import hashlib
+import io
 import json
 import math
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -177,6 +180,27 @@ class Summary:
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return strict JSON: NaN and infinity, which it does not have, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def to_csv(records: Iterable[Run | Cell], without: Container[str] = ()) -> str:
+    """Return one line a record, its condition spread over columns; blank where a record has nothing.
+
+    Parameters
+    ----------
+    records : iterable of Run or of Cell
+    without : container of str
+        Fields that are left out.
+    """
+    rows = []
+    for record in records:
+        fields = {name: value for name, value in asdict(record).items() if name not in without}
+        hidden = "-".join(map(str, record.config.hidden))
+        rows.append({**fields.pop("config"), "hidden": hidden, **fields})
+    text = io.StringIO()
+    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def _finite(value):

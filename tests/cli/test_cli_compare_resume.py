@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from slow import nightly
 
 GRID = (
     "--dataset", "table.csv", "--target", "kind", "--hidden", "4", "--batch-sizes", "4,16", "--norms", "none,batch",
@@ -94,7 +95,7 @@ def test_kills_lose_nothing_and_repeat_nothing(table, uninterrupted, jobs):
     assert results(table.parent / "killed") == uninterrupted
 
 
-@pytest.mark.skipif(not os.environ.get("NORMKIT_SLOW_TESTS"), reason="takes minutes; set NORMKIT_SLOW_TESTS=1")
+@nightly
 @pytest.mark.parametrize("seed", range(10))
 def test_twenty_kills_lose_nothing(table, uninterrupted, seed):
     killed_and_resumed(table.parent, 20, 2, seed)

@@ -96,10 +96,6 @@ class Store:
             raise OSError(f"{self.path / RESULTS}: the disk is full")
         os.fsync(self._file)
 
-    def write_json(self, name: str, value: Any) -> None:
-        """Write a file of the folder, whole or not at all."""
-        write_atomically(self.path / name, (to_json(value, indent=1) + "\n").encode())
-
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder, whole or not at all."""
         write_atomically(self.path / name, text.encode())
@@ -125,6 +121,11 @@ def _lock(file, directory):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         raise DataError(f"another process is writing to {directory}") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a file, whole or not at all."""
+    write_atomically(path, (to_json(value, indent=1) + "\n").encode())
 
 
 def prepare(directory: str | Path) -> Path:
