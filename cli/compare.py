@@ -8,6 +8,7 @@ import click
 
 from normkit.experiments.errors import DataError
 from normkit.experiments.presets import PRESETS
+from normkit.experiments.running import workers
 
 from .configured import EXECUTION, ConfiguredCommand, plain
 from .data_options import cv_option, data_options
@@ -101,16 +102,17 @@ def _shown(value):
 
 
 def _run(values, execution, resume, console):
+    jobs = execution["jobs"] or workers.default_jobs()
+    if execution["backend"] == "loky" and jobs > 1:
+        workers.start_early()
     from normkit.experiments.experiment import Experiment
     from normkit.experiments.output import begin
     from normkit.experiments.results.store import Store, holds_experiment, prepare
-    from normkit.experiments.running.backends import default_jobs
 
     directory = resume or execution["output"]
     if directory and not resume and holds_experiment(prepare(directory)):
         raise DataError(f"{directory} holds an experiment already; --resume {shlex.quote(directory)} goes on with it")
     experiment = Experiment(values)
-    jobs = execution["jobs"] or default_jobs()
     execution["jobs"] = min(jobs, len(experiment.tasks))
     with Store(directory) if directory else contextlib.nullcontext() as store:
         notes = begin(store, experiment, execution["backend"], execution["jobs"]) if store else []

@@ -7,7 +7,7 @@ backend: it has one thread, and its random numbers are keyed by what it is.
 import contextlib
 import itertools
 import signal
-import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, wait
 from dataclasses import dataclass
@@ -17,9 +17,11 @@ from typing import Any
 from normkit.experiments.data import Split
 from normkit.experiments.errors import DataError, one_line
 from normkit.experiments.records import Condition, Run
+from normkit.experiments.running import workers
 from normkit.experiments.running.fitting import load_machine_code
 from normkit.experiments.running.one_run import failed, new_run, perform
 from normkit.experiments.running.shared_splits import opened, share
+from normkit.threads import deferred_interrupt
 
 BACKENDS = ("loky", "dask", "serial")
 # idle workers end after so many seconds; those whose parent was killed do so too
@@ -27,6 +29,8 @@ _IDLE_S = 20
 # times that all workers may be lost without a run coming back
 _LOSSES = 3
 _CONNECT_S = 20
+# until loky's thread has taken a task over, which it does at once unless it failed
+_TAKEN_MS = 10_000
 
 
 @dataclass(frozen=True)
@@ -49,13 +53,6 @@ class Work:
 
 class WorkersLost(Exception):
     """Worker processes were killed again and again, so that no run came back."""
-
-
-def default_jobs() -> int:
-    """Return how many processes this machine has cores for."""
-    import joblib
-
-    return joblib.cpu_count()
 
 
 def serial(work: Work, tasks: Iterable[Task]) -> Iterator[Run]:
@@ -95,20 +92,21 @@ def _in_processes(work, shared, tasks, jobs):
 
     # Ctrl-C goes to every process of a terminal: it is the parent that ends its workers
     executor = ProcessPoolExecutor(
-        max_workers=jobs, timeout=_IDLE_S, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN),
-        env=dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"),
+        max_workers=jobs, timeout=_IDLE_S, context=workers.context(), env=workers.ONE_THREAD,
+        initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN),
     )  # fmt: skip
     waiting = iter(tasks)
     running = {}
     try:
 
         def submit(count):
-            for task in itertools.islice(waiting, count):
-                arguments = (shared[task.split], task.condition, task.seed, task.fold, work.diagnose)
-                running[executor.submit(_perform_shared, *arguments)] = task
+            # an interrupt in the middle would leave loky's thread with a part of a task
+            with deferred_interrupt(), workers.deaf_children():
+                for task in itertools.islice(waiting, count):
+                    arguments = (shared[task.split], task.condition, task.seed, task.fold, work.diagnose)
+                    running[executor.submit(_perform_shared, *arguments)] = task
 
-        with _ignored_interrupt():  # until the workers are there, who inherit it
-            submit(2 * jobs)
+        submit(2 * jobs)
         while running:
             ended, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in ended:
@@ -118,23 +116,16 @@ def _in_processes(work, shared, tasks, jobs):
     except BrokenProcessPool as error:
         raise _Broken from error
     finally:
+        # loky's thread, told to end, fails on tasks that it has not taken over
+        for _ in range(_TAKEN_MS):
+            if all(future.running() or future.done() for future in running):
+                break
+            time.sleep(0.001)
         executor.shutdown(wait=True, kill_workers=True)
 
 
 def _perform_shared(directory, *arguments):
     return perform(opened(directory), *arguments)
-
-
-@contextlib.contextmanager
-def _ignored_interrupt() -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def dask(work: Work, tasks: Iterable[Task], jobs: int, scheduler: str | None = None) -> Iterator[Run]:

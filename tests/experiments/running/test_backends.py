@@ -3,10 +3,12 @@
 import os
 import signal
 import threading
+import time
 from dataclasses import asdict
 
 import numpy as np
 import pytest
+from joblib.externals.loky.process_executor import _ExecutorManagerThread
 
 from normkit.experiments import data
 from normkit.experiments.errors import DataError
@@ -102,6 +104,38 @@ def test_leaving_early_ends_the_workers_and_the_files(experiment, monkeypatch, t
     assert list(tmp_path.iterdir())
     runs.close()
     assert not list(tmp_path.iterdir()) and threading.active_count() <= before + 1
+
+
+def test_an_interrupt_right_after_tasks_were_given_out_leaves_no_failed_thread(experiment, monkeypatch):
+    def slowly(thread, is_shutting_down=_ExecutorManagerThread.is_shutting_down):
+        time.sleep(0.2)  # in which the next tasks come
+        return is_shutting_down(thread)
+
+    def interrupted(running, wait=backends.wait, calls=[], **options):  # noqa: B006 - counts
+        calls.append(len(running))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return wait(running, **options)
+
+    monkeypatch.setattr(_ExecutorManagerThread, "is_shutting_down", slowly)
+    monkeypatch.setattr(backends, "wait", interrupted)
+    # an exception in loky's thread is a warning, which fails the test
+    with pytest.raises(KeyboardInterrupt):
+        list(experiment.run(experiment.tasks, "loky", 1))
+
+
+class _Interrupting(dict):
+    """Ctrl-C comes while a task is given out."""
+
+    def __getitem__(self, key):
+        signal.raise_signal(signal.SIGINT)
+        return super().__getitem__(key)
+
+
+def test_an_interrupt_while_tasks_are_given_out_is_not_lost(experiment):
+    work, tasks = backends.Work(experiment._split), experiment.tasks[:1]
+    with shared_splits.share(work.split, [0]) as shared, pytest.raises(KeyboardInterrupt):
+        list(backends._in_processes(work, _Interrupting(shared), tasks, 1))
 
 
 def test_equal_splits_are_written_once():
