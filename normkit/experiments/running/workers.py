@@ -31,8 +31,9 @@ def start_early() -> None:
     global _method
     if sys.platform != "linux":
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
+    resource_tracker.ensure_running()  # now: the server would start it, and it unblocks signals
     forkserver.set_forkserver_preload(["normkit.experiments.running.one_run"])
     with _environment(ONE_THREAD), deaf_children():
         forkserver.ensure_running()
