@@ -45,6 +45,7 @@ def _json_file(ctx, param, value):
 
 
 @click.command(
+    short_help="Time kernels and training against peers.",
     epilog="""\b
     Examples:
       normkit bench
@@ -53,7 +54,7 @@ def _json_file(ctx, param, value):
       normkit bench --kernels --functions layer_norm --shapes 512x1024,8192x4096 --dtypes float32,bfloat16
       normkit bench --training --peers normkit,torch,torch-compile --threads 1
       normkit bench --device cuda
-    """
+    """,
 )
 @click.option("--kernels", is_flag=True, help="The norms on arrays. Both parts, unless one is named.")
 @click.option("--training", is_flag=True, help="A training step of an MLP with batch norm.")

@@ -20,6 +20,7 @@ class _Compare(ConfiguredCommand):
 
 
 @click.command(
+    short_help="Tell which norm to use at your batch size.",
     cls=_Compare,
     epilog="""\b
     Examples:

@@ -5,12 +5,13 @@ from click.shell_completion import get_completion_class
 
 
 @click.command(
+    short_help="Print the completion script of a shell.",
     epilog="""\b
     Examples:
       echo 'eval "$(normkit completion bash)"' >> ~/.bashrc
       echo 'eval "$(normkit completion zsh)"' >> ~/.zshrc
       normkit completion fish > ~/.config/fish/completions/normkit.fish
-    """
+    """,
 )
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context

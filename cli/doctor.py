@@ -8,11 +8,12 @@ import click
 
 
 @click.command(
+    short_help="Look at versions, threads, caches and GPU.",
     epilog="""\b
     Examples:
       normkit doctor
       normkit doctor --json > doctor.json
-    """
+    """,
 )
 @click.option("--format", type=click.Choice(("table", "json")), default="table", show_default=True)
 @click.option("--json", "format", flag_value="json", help="The same as --format json.")

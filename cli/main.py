@@ -5,7 +5,6 @@ import os
 import signal
 import sys
 from importlib import import_module
-from importlib.util import find_spec
 
 import click
 
@@ -26,11 +25,11 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx):
         """Return the names of the commands."""
-        return [name for name in _COMMANDS if find_spec(f"{__package__}.{name}")]
+        return list(_COMMANDS)
 
     def get_command(self, ctx, cmd_name):
         """Import and return a command; None if there is none of this name."""
-        if cmd_name not in self.list_commands(ctx):
+        if cmd_name not in _COMMANDS:
             return None
         return getattr(import_module(f"{__package__}.{cmd_name}"), cmd_name)
 

@@ -118,13 +118,18 @@ model_options = together(
     _norm_options,
     click.option("--dropout", type=FiniteRange(0, 1, max_open=True), default=0.0, show_default=True),
     click.option("--learning-rate", type=FiniteRange(0, min_open=True), default=0.001, show_default=True,
-                 help="Adam's learning rate."),
+                 help="Learning rate."),
 )  # fmt: skip
+
+
+def _among(names):
+    return f"Among {', '.join(names)}."
 
 
 grid_options = together(
     click.option("--batch-sizes", type=NumberList(), default="8,32,128", show_default=True),
-    click.option("--norms", type=ChoiceList(NORMS), default="none,batch,layer", show_default=True),
+    click.option("--norms", type=ChoiceList(NORMS), default="none,batch,layer", show_default=True,
+                 help=_among(NORMS)),
     click.option("--positions", "--norm-position", "positions", type=ChoiceList(("before", "after")),
                  default="before", show_default=True, help="Norm before or after the activation."),
     click.option("--learning-rates", "--learning-rate", "learning_rates", type=FloatList(0, low_open=True),
@@ -136,9 +141,9 @@ grid_options = together(
     click.option("--hidden", type=NumberList(), multiple=True, default=("64,64",), show_default="64,64",
                  help="Hidden layer sizes; give it again for another network."),
     click.option("--activations", "--activation", "activations", type=ChoiceList(ACTIVATIONS), default="relu",
-                 show_default=True),
+                 show_default=True, help=_among(ACTIVATIONS)),
     click.option("--initializers", "--kernel-initializer", "initializers", type=ChoiceList(KERNEL_INITIALIZERS),
-                 default="he_normal", show_default=True, help="Of the first weights."),
+                 default="he_normal", show_default=True, help=f"Of the first weights. {_among(KERNEL_INITIALIZERS)}"),
     click.option("--dropouts", "--dropout", "dropouts", type=FloatList(0, 1, high_open=True), default="0",
                  show_default=True),
     click.option("--norm-noises", type=FloatList(0), default="0", show_default=True,

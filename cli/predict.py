@@ -8,12 +8,13 @@ from normkit.experiments.errors import DataError
 
 
 @click.command(
+    short_help="Predict the rows of a file with a model.",
     epilog="""\b
     Examples:
       normkit train --dataset table.csv --target label --save model.safetensors
       normkit predict model.safetensors new.csv --proba --output predictions.csv
       normkit predict model.safetensors new.csv --format json
-    """
+    """,
 )
 @click.argument("model", metavar="MODEL")
 @click.argument("data", metavar="DATA")

@@ -31,15 +31,19 @@ def _show_text(experiment, summary, form, benefits):
     heads = tables.headings(summary.metric, tables.factors([cell.config for cell in summary.cells]))
     rows = tables.cells_as_text(summary)
     sentences = [verdict.sentence for verdict in summary.verdicts] + [summary.overall] * bool(summary.overall)
-    if any(cell.tied for cell in summary.cells):
+    table = tables.rich_table(heads, rows, console.width)
+    best_is_shown = form == "markdown" or any(column.header == "best" for column in table.columns)
+    if best_is_shown and any(cell.tied for cell in summary.cells):
         sentences.append("= marks choices between which this many runs show no difference.")
+    if len({(cell.config.batch_size, cell.choice) for cell in summary.cells}) < len(summary.cells):
+        sentences.append("A choice is judged by the settings that did best on the validation sets at that batch size.")
     if benefits:
         sentences += [benefit.sentence for benefit in summary.benefits]
     if form == "markdown":
         lines = [_first_line(experiment), "", tables.markdown(heads, rows), *(f"- {text}" for text in sentences)]
         click.echo("\n".join(lines))
         return
-    for item in (_first_line(experiment), tables.rich_table(heads, rows, console.width), *sentences):
+    for item in (_first_line(experiment), table, *sentences):
         console.print(item)
     if preset := experiment.preset:
         _show_published(console, preset, summary)

@@ -4,16 +4,17 @@ import click
 
 
 @click.command(
+    short_help="Make the report of a folder of runs.",
     epilog="""\b
     Examples:
       normkit report results
       normkit report monday tuesday --output both
-    """
+    """,
 )
 @click.argument("directories", metavar="DIR...", nargs=-1, required=True)
 @click.option("--output", metavar="DIR", help="Write there.  [default: DIR itself, if it is one]")
 def report(directories, output):
-    """Make report, plots and summary from the runs of ``normkit compare --output DIR``, also while it is running.
+    """Make report, plots and summary from the runs of `normkit compare --output DIR`, also while it is running.
 
     Several directories become one report: a run that is in more than one of them is counted once. They must be of
     the same data, metric and folds, since choices are compared within a seed.

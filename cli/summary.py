@@ -6,11 +6,12 @@ import click
 
 
 @click.command(
+    short_help="Show the layers of a saved model.",
     epilog="""\b
     Example:
       normkit train --save digits.safetensors
       normkit summary digits.safetensors
-    """
+    """,
 )
 @click.argument("model", metavar="MODEL")
 def summary(model):
@@ -44,7 +45,8 @@ def _facts(saved):
             f"{model.normalization or 'batch'}, {' and '.join([*places, *['on the input'] * model.normalize_input])}",
         )
     loss = getattr(model, "loss_", None)
-    yield "Training", f"{model.solver}, {model.n_iter_} epochs" + ("" if loss is None else f", last loss {loss:.4f}")
+    trained = f"{model.solver}, {model.n_iter_} epochs"
+    yield "Training", trained + ("" if loss is None else f", mean loss within the last {loss:.4f}")
     if saved.classes is not None:
         shown = ", ".join(str(label) for label in saved.classes[:10].tolist())
         yield "Classes", f"{len(saved.classes)}: {shown}{', ...' if len(saved.classes) > 10 else ''}"

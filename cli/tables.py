@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 from normkit.experiments.records import metric_name
 
-_DISPENSABLE = ("validation loss", "best", "ms/epoch")
+_DISPENSABLE = ("ms/epoch", "validation loss", "best")  # the first one first
 _FACTORS = {
     "hidden": "hidden", "activation": "activation", "kernel_initializer": "initializer", "dropout": "dropout",
 }  # fmt: skip
@@ -92,9 +92,9 @@ def rich_table(heads, rows, width):
 
     if needed() > width:
         names = [name.replace(" ", "\n") for name in names]
-    for i in reversed(range(len(heads))):
-        if needed() > width and heads[i][0] in _DISPENSABLE:
-            kept.remove(i)
+    for dispensable in _DISPENSABLE:
+        if needed() > width:
+            kept = [i for i in kept if heads[i][0] != dispensable]
     table = Table()
     for i in kept:
         table.add_column(names[i], justify="right" if heads[i][1] else "left", no_wrap=True)

@@ -28,12 +28,13 @@ def _file(ctx, param, value):
 
 
 @click.command(
+    short_help="Train one model, with curves; save it.",
     epilog="""\b
     Examples:
       normkit train --save digits.safetensors --confusion confusion.png
       normkit train --dataset fashion-mnist --hidden 256,128,64 --activation elu --norm batch --plot curves.png
       normkit train --dataset houses.csv --target price --task regression --output houses
-    """
+    """,
 )
 @data_options
 @click.option("--norm", type=click.Choice(NORMS), default="batch", show_default=True)

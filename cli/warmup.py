@@ -6,10 +6,11 @@ import click
 
 
 @click.command(
+    short_help="Compile everything now.",
     epilog="""\b
     Example:
       NUMBA_CACHE_DIR=/var/cache/normkit normkit warmup
-    """
+    """,
 )
 def warmup():
     """Compile everything now, so that no later command or program waits for it.

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 _ESTIMATORS = ("TRUSTED_TYPES", "MLPClassifier", "MLPRegressor", "ModelFileError", "PickleVersionWarning", "load")
 
+_MODULES = ("distributed", "functional", "reference")
+
 __all__ = [
     "TRUSTED_TYPES",
     "MLPClassifier",
@@ -77,6 +79,8 @@ def __getattr__(name: str) -> Any:
         home = "normkit.estimators" if name in _ESTIMATORS else "normkit.functional"
         value = globals()[name] = getattr(import_module(home), name)
         return value
+    if name in _MODULES:
+        return import_module(f"normkit.{name}")
     raise AttributeError(f"module 'normkit' has no attribute {name!r}")
 
 

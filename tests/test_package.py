@@ -159,5 +159,6 @@ def test_public_names():
     assert set(dir(normkit)) == set(normkit.__all__)
     for name in normkit.__all__:
         assert getattr(normkit, name) is getattr(normkit, name)
+    assert callable(normkit.reference.layer_norm) and callable(normkit.functional.layer_norm)
     with pytest.raises(AttributeError, match="^module 'normkit' has no attribute 'weight_norm'"):
         normkit.weight_norm  # noqa: B018

@@ -33,6 +33,11 @@ def kernel(name, fan_in, fan_out, random_state):
     return values * (np.sqrt(variance) / _TRUNCATED_STD)
 
 
+def sklearn_bound(fan_in, fan_out, activation):
+    """Limit of the uniform draw of kernels and biases: Glorot and Bengio 2010, as scikit-learn takes it."""
+    return np.sqrt((2.0 if activation == "logistic" else 6.0) / (fan_in + fan_out))
+
+
 def vector(initializer, size, name):
     """Make a vector from a name ("zeros", "ones"), a number or an array of shape (size,)."""
     if isinstance(initializer, str):

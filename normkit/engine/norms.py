@@ -51,7 +51,7 @@ class Norm(NamedTuple):
 
 
 NORMS = {
-    None: Norm(0, NONE, "", ()),
+    None: Norm(0, NONE, "", (), centres=False),
     "batch": Norm(_BATCH, FEATURE, "BatchNormalization", joins=True, moving=True),
     "ghost": Norm(GHOST, FEATURE, "BatchNormalization", moving=True),
     "renorm": Norm(RENORM, FEATURE, "BatchNormalization", joins=True, moving=True),

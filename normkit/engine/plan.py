@@ -136,7 +136,7 @@ def make_plan(sizes, normalization, position, normalize_input, itemsize, groups=
     for b, size in enumerate(sizes):
         norm = norms[b]
         # a norm that centres takes a bias away, so that a dense layer which it follows directly needs none
-        biased = b > 0 and (norm.axis == NONE or not norm.centres or position == "after")
+        biased = b > 0 and (not norm.centres or position == "after")
         for name, wanted, count in (
             ("weight", b > 0, size * sizes[b - 1]),
             ("bias", biased, size),

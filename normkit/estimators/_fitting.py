@@ -7,12 +7,14 @@ from sklearn.utils.validation import _check_sample_weight
 
 from normkit._jit import tell_when_compiling
 from normkit.engine import initializers
+from normkit.engine.norms import NORMS
 from normkit.estimators._device import check_device, on_host
 from normkit.estimators._divergence import is_finite
 from normkit.estimators._epochs import EpochsMLP
 from normkit.estimators._lbfgs import Objective, fit_lbfgs
 from normkit.estimators._memory import check_memory
-from normkit.estimators._parameters import activations_of, per_layer
+from normkit.estimators._network import NORM_LAYOUT
+from normkit.estimators._parameters import activations_of, averages_over_batch, per_layer
 from normkit.estimators._samples import Samples
 
 # what scikit-learn's callbacks need to be taken down after a fit that failed
@@ -88,6 +90,8 @@ class FittingMLP(EpochsMLP):
         X, labels = self._check_targets(X, y, incremental, reset=first_pass)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X)
+            if not sample_weight.sum():
+                raise ValueError("sample_weight sums to 0, and the loss is an average by it")
         weight = self._with_class_weight(labels, sample_weight, incremental)
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
@@ -97,6 +101,10 @@ class FittingMLP(EpochsMLP):
             check_memory(self, sizes, dtype, X.shape[0])
             self._initialize(sizes, dtype)
         self._check_network(sizes)
+        if weight is not None and weight.min() < 0 and averages_over_batch(self):
+            raise ValueError(
+                f"sample_weight must not be negative where a norm averages over the batch by it, got {weight.min():g}"
+            )
         samples = Samples(self, X, labels, self._encode(labels), weight, sample_weight)
         if self.solver == "lbfgs":
             self._check_lbfgs(validation_data)
@@ -152,8 +160,7 @@ class FittingMLP(EpochsMLP):
         if self.kernel_initializer != "sklearn":
             coef = initializers.kernel(self.kernel_initializer, fan_in, fan_out, self._random_state)
             return coef, np.zeros(fan_out)
-        # Glorot and Bengio 2010, as scikit-learn draws it
-        bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / (fan_in + fan_out))
+        bound = initializers.sklearn_bound(fan_in, fan_out, activation)
         coef = self._random_state.uniform(-bound, bound, (fan_in, fan_out))
         return coef, self._random_state.uniform(-bound, bound, fan_out)
 
@@ -167,13 +174,24 @@ class FittingMLP(EpochsMLP):
         return [check_array(array, ensure_2d=False, input_name=name) for array in given]
 
     def _check_network(self, sizes):
-        given = self._signature()["sizes"]
-        if given != sizes:
+        """Refuse to go on with what the parameters and the data do not describe any more."""
+        wanted, given = self._signature(), self._network_signature
+        if wanted["sizes"] != sizes:
             raise ValueError(
-                f"the model has layers of sizes {given}, but hidden_layer_sizes and the data now ask for "
+                f"the model has layers of sizes {wanted['sizes']}, but hidden_layer_sizes and the data now ask for "
                 f"{sizes}; use warm_start=False or a new estimator"
             )
-        self._link()
+        changed = [name for name in NORM_LAYOUT if wanted[name] != given[name]]
+        # batch, ghost and renorm have the same parameters and statistics: one may follow another
+        alike = changed == ["normalization"] and all(NORMS[each["normalization"]].moving for each in (wanted, given))
+        if changed and not alike:
+            was, now = (
+                ", ".join(f"{NORM_LAYOUT[name]}={each[name]!r}" for name in changed) for each in (given, wanted)
+            )
+            raise ValueError(
+                f"the model was fitted with {was}, and cannot go on with {now}; use warm_start=False or a new estimator"
+            )
+        self._link(new_norms=True)
 
     def _check_lbfgs(self, validation_data):
         for name, value in (("dropout", np.any(per_layer(self.dropout, self.n_layers_ - 2, "dropout"))),

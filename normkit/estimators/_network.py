@@ -19,6 +19,9 @@ from normkit.estimators.summary import format_summary
 # before the last words of RMSNormalization, DynamicTanh
 _LOWER = re.compile(r"(?<=[a-zA-Z])(?=[A-Z][a-z])")
 _VIEWS = ("coefs_", "intercepts_", "norm_layers_", "_linked")
+# of a network's signature, the parameters that have their effect when a model is fitted
+NORM_LAYOUT = {"normalization": "normalization", "position": "norm_position", "normalize_input": "normalize_input",
+               "groups": "norm_groups"}  # fmt: skip
 
 
 class NetworkMLP(BaseMultilayerPerceptron):
@@ -36,19 +39,21 @@ class NetworkMLP(BaseMultilayerPerceptron):
         sizes = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
         return {
             "sizes": sizes, "dtype": np.dtype(self.coefs_[0].dtype), "output": self.out_activation_,
-            "normalization": self.normalization, "position": self.norm_position,
+            "normalization": self.normalization, "position": self.norm_position if self.normalization else "before",
             "normalize_input": bool(self.normalize_input),
             "groups": int(self.norm_groups) if self.normalization == "group" else 1,
         }  # fmt: skip
 
-    def _link(self):
+    def _link(self, new_norms=False):
         """Make the network follow the parameters, coefs_ and intercepts_, and make these two views of the network.
 
         Any of them may have been replaced by hand since the last time, as scikit-learn's users do. The network then
-        takes them over and keeps its norms.
+        takes them over and keeps its norms, those that it was fitted with, unless it is told to follow in these, too.
         """
         old = getattr(self, "_network", None)
         signature = self._signature()
+        if old is not None and not new_norms:
+            signature |= {name: self._network_signature[name] for name in NORM_LAYOUT}
         layers = len(signature["sizes"]) - 2
         settings = activations_of(self, layers), dropouts_of(self, layers), float(self.norm_epsilon)
         if old is not None and self._network_signature == signature:
@@ -236,7 +241,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         if not network.uses_batch_statistics:
             raise ValueError(
                 "no layer has moving statistics: they need normalization='batch', 'ghost' or 'renorm', got "
-                f"{self.normalization!r}"
+                f"{self._network_signature['normalization']!r}"
             )
         rows, owner = rows_for(X, self.input_scale)
         try:

@@ -64,6 +64,12 @@ def save(model, path, include_optimizer=True, metadata=None) -> None:
     arrays: dict[str, np.ndarray] = {}
     encode = Encoder(arrays)
     parameters = model.get_params(deep=False)
+    fitted = model._network_signature  # norms that were asked for since are not those of the arrays
+    parameters |= {name: fitted[name] for name in ("normalization", "normalize_input")}
+    if fitted["normalization"] is not None:
+        parameters["norm_position"] = fitted["position"]
+    if fitted["normalization"] == "group":
+        parameters["norm_groups"] = fitted["groups"]
     if parameters.pop("epoch_callback") is not None:
         warnings.warn("epoch_callback is code and is not saved: the loaded model has none", stacklevel=3)
     try:
@@ -145,6 +151,13 @@ def load(path: str | os.PathLike, *, return_metadata: bool = False) -> Any:
     OSError
         If the file cannot be read.
 
+    Warns
+    -----
+    UserWarning
+        If the file's metadata say how rows are prepared for the model, as those of ``normkit train --save`` do, and
+        they are not asked for: the model alone predicts nonsense of rows as they are in the data.
+        `normkit.experiments.saved_models.open_model` and ``normkit predict`` prepare them.
+
     Examples
     --------
     >>> import tempfile, numpy as np, normkit
@@ -161,7 +174,16 @@ def load(path: str | os.PathLike, *, return_metadata: bool = False) -> Any:
         model = _model_of(document, arrays)
     except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise ModelFileError(f"{os.fspath(path)} does not describe a model: {_model_file._line(error)}") from error
-    return (model, document.get("metadata")) if return_metadata else model
+    metadata = document.get("metadata")
+    if return_metadata:
+        return model, metadata
+    if isinstance(metadata, dict) and metadata.get("preprocessor") is not None:
+        warnings.warn(
+            f"the model in {os.fspath(path)} takes prepared rows, and a regressor predicts in units of its training: "
+            "'normkit predict' or normkit.experiments.saved_models.open_model do both",
+            stacklevel=2,
+        )
+    return model
 
 
 def _model_of(document, arrays):

@@ -39,8 +39,10 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
         Put a norm layer on the input as well (BatchNorm if `normalization` is None).
     norm_momentum : float in [0, 1] or None, default=0.99
         Share of the moving statistics that a batch leaves as it was, Keras' convention
-        (torch's `momentum` is one minus that). 0.9 suits small data. None: the moving statistics are the average
-        over all batches trained with None, each of the same weight, also over several calls of `partial_fit`.
+        (torch's `momentum` is one minus that). 0.9 suits small data: the statistics, by which early stopping
+        measures as well, need some ``3 / (1 - norm_momentum)`` batches to describe anything. None: they are the
+        average over all batches trained with None, each of the same weight, also over several calls of
+        `partial_fit`; for weights that move little any more, since the first batches count as much as the last.
     norm_epsilon : float, default=1e-3
         Added to the variance, or to the mean square of "rms".
     norm_groups : int, default=8

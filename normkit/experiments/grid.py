@@ -61,21 +61,20 @@ class Grid:
         if "group" in self.norms:
             check_groups(self.norm_groups, itertools.chain(*self.hidden))
 
-    @property
-    def _base(self) -> int:
-        return self.base_batch_size or min(self.batch_sizes)
+    def _base(self, rows: int) -> int:
+        return self.base_batch_size or min(self.sizes(rows))
 
     def sizes(self, rows: int) -> list[int]:
         """Return the distinct batch sizes, none larger than a training set of `rows`."""
         return list(dict.fromkeys(min(size, rows) for size in self.batch_sizes))
 
-    def learning_rate(self, rate: float, batch_size: int) -> float:
-        """Return the learning rate used at a batch size, for one that is given."""
+    def learning_rate(self, rate: float, batch_size: int, rows: int) -> float:
+        """Return the learning rate used at a batch size, for one that is given and a training set of `rows`."""
         power = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}[self.lr_scaling]
-        return rate * (batch_size / self._base) ** power
+        return rate * (batch_size / self._base(rows)) ** power
 
     def _updates(self, rows: int) -> int:
-        return self.updates or self.epochs * steps_per_epoch(rows, min(self._base, rows))
+        return self.updates or self.epochs * steps_per_epoch(rows, min(self._base(rows), rows))
 
     def epochs_at(self, batch_size: int, rows: int) -> int:
         """Return the epochs at a batch size: as given, or as many whole ones as the updates take."""
@@ -95,7 +94,7 @@ class Grid:
                     normalization=norm,
                     norm_position=position if norm != "none" else "before",
                     batch_size=size,
-                    learning_rate=self.learning_rate(rate, size),
+                    learning_rate=self.learning_rate(rate, size, rows),
                     epochs=self.epochs_at(size, rows),
                     hidden=tuple(hidden),
                     activation=activation,
@@ -131,8 +130,8 @@ class Grid:
             return [budget, f"{rate} at every batch size"]
         how = "the batch size" if self.lr_scaling == "linear" else "the square root of the batch size"
         first = self.learning_rates[0]
-        each = ", ".join(f"{self.learning_rate(first, size):.4g} at {size}" for size in sizes)
-        return [budget, f"{rate} at batch size {self._base}, in proportion to {how} ({each})"]
+        each = ", ".join(f"{self.learning_rate(first, size, rows):.4g} at {size}" for size in sizes)
+        return [budget, f"{rate} at batch size {self._base(rows)}, in proportion to {how} ({each})"]
 
 
 def check_groups(groups: int, widths: Iterable[int]) -> None:

@@ -31,6 +31,13 @@ def test_no_cell_is_cut(width):
         assert all(cell in text for cell in row[:3])
 
 
+def test_the_answer_is_left_out_last():
+    left_out = [tables.rich_table(HEADS, ROWS, width).columns for width in (100, 72, 60, 40)]
+    names = ["ms/epoch", "validation loss", "best"]
+    there = [[" ".join(str(column.header).split()) for column in columns] for columns in left_out]
+    assert [[name for name in names if name in each] for each in there] == [names, names[1:], names[2:], []]
+
+
 def test_the_widest_table_has_its_headings_in_one_line():
     assert "test accuracy" in shown(tables.rich_table(HEADS, ROWS, 200), 200)
 

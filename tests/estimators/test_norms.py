@@ -1,8 +1,11 @@
 """What norm layers of an estimator compute, in training and in prediction."""
 
+import pickle
+
 import numpy as np
 import pytest
 
+import normkit
 from normkit import MLPClassifier, MLPRegressor
 
 
@@ -240,3 +243,35 @@ def test_weight_zero_is_absence_and_weight_two_a_repeated_row(solver, normalizat
     # a training loss does not contain the rows of weight 0, and prediction sees the same statistics
     np.testing.assert_allclose(weighted.loss_, repeated.loss_, rtol=1e-7)
     np.testing.assert_allclose(weighted.predict(X), repeated.predict(X), rtol=1e-6, atol=1e-8)
+
+
+def test_a_fitted_model_keeps_its_norms_until_it_is_fitted_anew(blobs, tmp_path):
+    X, y = blobs
+    model = MLPClassifier((8,), normalization="batch", norm_momentum=0.5, max_iter=20, random_state=0).fit(X, y)
+    expected, statistics = model.predict_proba(X), model.norm_layers_[0].moving_mean.copy()
+    assert np.any(statistics)
+    changes = {"normalization": "layer", "norm_position": "after", "normalize_input": True}
+    for name, value in changes.items():
+        before = getattr(model, name)
+        model.set_params(**{name: value})
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+        model.save(tmp_path / "model.safetensors")
+        for copy in (pickle.loads(pickle.dumps(model)), normkit.load(tmp_path / "model.safetensors")):
+            np.testing.assert_array_equal(copy.predict_proba(X), expected)
+        for go_on in (lambda: model.partial_fit(X, y), lambda: model.set_params(warm_start=True).fit(X, y)):
+            with pytest.raises(ValueError, match=f"{name}=.* cannot go on with"):
+                go_on()
+        np.testing.assert_array_equal(model.predict_proba(X), expected)
+        model.set_params(**{name: before}, warm_start=False)
+    np.testing.assert_array_equal(model.norm_layers_[0].moving_mean, statistics)
+    assert model.set_params(normalization="layer").fit(X, y).norm_layers_[0].moving_mean is None
+
+
+def test_batch_ghost_and_renorm_go_on_with_each_other(blobs):
+    X, y = blobs
+    model = MLPClassifier((8,), normalization="batch", norm_momentum=1.0, warm_start=True, max_iter=2).fit(X, y)
+    model.norm_layers_[0].moving_mean[...] = 0.25
+    for normalization in ("renorm", "ghost", "batch"):
+        model.set_params(normalization=normalization, virtual_batch_size=10).fit(X, y)
+        np.testing.assert_array_equal(model.norm_layers_[0].moving_mean, 0.25)  # momentum 1 keeps them
+        assert model._network_signature["normalization"] == normalization

@@ -57,6 +57,12 @@ def test_learning_rates_follow_the_batch_size(scaling, base, expected):
     assert (rule == "learning rate 0.1 at every batch size") is (scaling == "none")
 
 
+def test_the_rate_is_as_given_at_the_smallest_batch_that_is_run():
+    grid = Grid(batch_sizes=[2000], norms=["none"], learning_rates=[0.1], lr_scaling="linear")
+    assert [c.learning_rate for c in grid.conditions(rows=90)] == [0.1]
+    assert "at batch size 90" in grid.rules(rows=90)[1]
+
+
 def test_a_budget_of_updates_is_whole_epochs_that_take_at_least_as_many():
     grid = Grid(batch_sizes=[8, 32, 100], norms=["none"], budget="updates", updates=50)
     # 13, 4 and 1 steps an epoch

@@ -51,6 +51,16 @@ def test_units_and_preparation_return(trained, tmp_path):
     assert name == "r2" and score == pytest.approx(1 - np.sum((y - predicted) ** 2) / np.sum((y - y.mean()) ** 2))
 
 
+def test_the_model_alone_says_that_it_takes_prepared_rows(trained, tmp_path):
+    split, model, _ = trained
+    saved_models.save(tmp_path / "model", model, split, "progression", {"dataset": "diabetes"})
+    with pytest.warns(UserWarning, match="model takes prepared rows.*'normkit predict'"):
+        load(tmp_path / "model")
+    model.save(tmp_path / "plain", metadata={"preprocessor": None})
+    load(tmp_path / "plain")  # warnings are errors
+    load(tmp_path / "model", return_metadata=True)
+
+
 def y_of(split):
     return split.y_train * split.target_scale + split.target_mean
 

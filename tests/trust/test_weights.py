@@ -40,3 +40,16 @@ def test_full_batches(norm, solver, estimator):
                 np.testing.assert_allclose(values, getattr(theirs, name), rtol=1e-5, atol=1e-7)
     unweighted = estimator(**fit).fit(X, y)
     assert not np.allclose(unweighted.coefs_[0], weighted.coefs_[0], rtol=1e-3)
+
+
+def test_weights_that_cancel_or_are_negative_where_a_norm_averages_by_them():
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.arange(40) % 2
+    alternating = np.where(y, 1.0, -1.0)
+    with pytest.raises(ValueError, match="sample_weight sums to 0"):
+        MLPClassifier((4,)).fit(X, y, alternating)
+    negative = np.ones(40)
+    negative[3] = -0.5
+    with pytest.raises(ValueError, match=r"sample_weight must not be negative where a norm averages.* got -0\.5"):
+        MLPClassifier((4,), normalization="batch").fit(X, y, negative)
+    MLPClassifier((4,), normalization="layer", max_iter=1).fit(X, y, negative)

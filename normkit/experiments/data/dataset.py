@@ -68,7 +68,8 @@ class Dataset:
             digest.update(f"{what}:{len(content)}:".encode())
             digest.update(content)
 
-        add("options", (self.task, self.scaling, self.impute, self.X.number_names, self.X.text_names))
+        imputed = self.impute and bool(missing_in(self.X))  # else it changes nothing that is trained
+        add("options", (self.task, self.scaling, imputed, self.X.number_names, self.X.text_names))
         arrays = [self.X.numbers, self.X.texts, self.y, self.groups]
         if self.X_test is not None:
             arrays += [self.X_test.numbers, self.X_test.texts, self.y_test]
@@ -149,7 +150,7 @@ def checked(
         )
     _check_texts(table, source)
     codes = None if groups is None else np.unique(groups, return_inverse=True)[1]
-    impute = missing == "impute" and bool(missing_in(table))
+    impute = missing == "impute"
     return Dataset(source, table, y, None, None, kind, codes, group_name, "columns", impute, notes)
 
 

@@ -118,7 +118,7 @@ class Preprocessor:
                 row, column = np.argwhere(missing)[0]
                 raise DataError(
                     f"row {start + row + 1}, column {self.number_names[column]!r}: the value is missing, and the "
-                    "training data had none missing that would say what to fill in (--missing impute)"
+                    "model does not know what to fill in: train it with --missing impute"
                 )
             scaled = np.where(missing, self.fill, scaled)
         with np.errstate(over="ignore"):

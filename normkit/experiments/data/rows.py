@@ -105,4 +105,10 @@ def _comparable(values, classes, source):
         return values.astype(np.float64)
     if classes.dtype.kind in "OUS" and values.dtype.kind not in "OUS":
         values = np.array([number_text(float(value)) for value in values])
-    return labels(values, source)
+    found = labels(values, source)
+    if not np.isin(found, classes).any():
+        raise DataError(
+            f"{source}: the labels to compare with, as {one_line(str(found[0]))}, are none of the model's classes, "
+            f"{one_line(', '.join(map(str, classes[:5])))}{', ...' * (len(classes) > 5)}"
+        )
+    return found

@@ -35,6 +35,8 @@ def read_csv(path: Path, keep: Callable[[str], bool] = lambda name: True) -> Col
     ):
         reader = csv.reader(_without_nul(file, path), strict=True)
         header = [name.strip() for name in next(reader, [])]
+        if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
+            raise DataError(f"{path}: columns are separated by {other!r}, a CSV file has commas between them")
         values: list[list[str]] = [[] for _ in header]
         lines = array.array("q")
         for row in reader:

@@ -159,6 +159,7 @@ def refuse_missing(table: Table, columns: Columns) -> None:
     name, gaps = min(found, key=lambda pair: pair[1].argmax())
     raise DataError(
         f"{columns.place(int(gaps.argmax()))}, column {name!r}: the value is missing "
-        f"({sum(int(gaps.sum()) for _, gaps in found):,} in all); --missing impute fills in what is missing, --drop "
+        f"({sum(int(gaps.sum()) for _, gaps in found):,} in {', '.join(name for name, _ in found[:5])}"
+        f"{', ...' * (len(found) > 5)}); --missing impute fills in what is missing, --drop "
         "leaves a column out"
     )

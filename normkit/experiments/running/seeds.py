@@ -70,11 +70,9 @@ def initial_values(sizes: list[int], activation: str, initializer: str, normaliz
         kernels, biases = (stream(purpose, seed, fold, layer) for purpose in ("kernel", "bias"))
         bias = np.zeros(units)
         if initializer == "sklearn":
-            # Glorot and Bengio 2010, as scikit-learn draws it
-            bound = np.sqrt((2.0 if activation == "logistic" else 6.0) / (inputs + units))
+            bound = initializers.sklearn_bound(inputs, units, activation)
             coefs.append(kernels.uniform(-bound, bound, (inputs, units)))
-            biased = layer == last or position == "after" or not NORMS[normalization].centres
-            if biased or normalization is None:
+            if layer == last or position == "after" or not NORMS[normalization].centres:
                 bias = biases.uniform(-bound, bound, units)
         else:
             coefs.append(initializers.kernel(initializer, inputs, units, kernels))

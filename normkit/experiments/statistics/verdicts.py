@@ -34,14 +34,17 @@ def best_of(candidates: list[Candidate]) -> Candidate | None:
 
 
 def _needed(ties: list[Contrast], comparisons: Comparisons, design: Design, baseline: str) -> str:
-    """Say how many seeds would show the difference to the baseline or, where that is not tied, to the next best."""
-    tie = next((c for c in ties if c.against == baseline), ties[0])
-    both = comparisons.estimate(tie.batch_size, tie.choice, tie.against)
-    size = f"{abs(tie.difference):.{decimals(_width(tie))}f}"
-    if both is None or not float(size):
-        return ""
-    if tie.pairs < _FEWEST_PAIRS:
+    """Say how many seeds would show the difference to the baseline or, where that is none, to the next best."""
+    ordered = sorted(ties, key=lambda c: c.against != baseline)
+    if ordered[0].pairs < _FEWEST_PAIRS:
         return f"Two runs can hardly show anything: use {design.more}"
+    for tie in ordered:
+        both = comparisons.estimate(tie.batch_size, tie.choice, tie.against)
+        size = f"{abs(tie.difference):.{decimals(_width(tie))}f}"
+        if both is not None and float(size):
+            break
+    else:
+        return ""
     seeds = seeds_needed(*both, folds=design.folds, overlap=design.overlap)
     claim = f"To show a difference of {size} to {tie.against}, if that is the true one, takes"
     if seeds is None:

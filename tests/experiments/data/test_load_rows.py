@@ -46,6 +46,25 @@ def test_rows_of_a_regression_have_the_units_of_the_file(tmp_path, csv):
     np.testing.assert_array_equal(y, table()["price"])
 
 
+def test_labels_that_are_no_classes(csv):
+    parts = split(load(csv, "kind"), 0)
+    with pytest.raises(DataError, match=r"labels to compare with, as [0-9.]+, are none of the model's classes, no, yes$"):
+        load_rows(csv, parts.preprocessor, parts.classes, "price")
+
+
+def test_a_gap_is_filled_where_the_training_rows_had_none(tmp_path, csv):
+    parts = split(load(csv, "price", missing="impute"), 0)
+    made = table()
+    made.loc[4, "width"] = np.nan
+    made.to_csv(tmp_path / "new.csv", index=False)
+    X, _ = load_rows(str(tmp_path / "new.csv"), parts.preprocessor)
+    column = [*parts.preprocessor.number_names].index("width")
+    whole, _ = load_rows(csv, parts.preprocessor)
+    np.testing.assert_array_equal(np.delete(X[:, column], 4), np.delete(whole[:, column], 4))
+    state = parts.preprocessor.to_state()
+    assert X[4, column] == pytest.approx((state["fill"][column] - state["mean"][column]) / state["scale"][column])
+
+
 def test_rows_with_a_gap(tmp_path, csv):
     parts = split(load(csv, "price"), 0)
     made = table()

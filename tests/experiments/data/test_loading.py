@@ -184,6 +184,8 @@ def rows(columns, content, path):
         ("a,y", ["1,0.5"] * 12, "the same value in all rows"),
         ("y", ["1", "2"] * 5, "has no column of features left"),
         ("a,y", ["x y"] * 5, "1 values, but 2 column names"),
+        ("a;y", ["1,5;2"] * 5, "columns are separated by ';', a CSV file has commas between them"),
+        ("a\ty", ["1\t2"] * 5, r"columns are separated by '\\t', a CSV"),
         ("a,y,b", ["1,yes,red", "?,no,"] * 5, "line 3, column 'b': the value is missing"),
         ("b,y", [f"text {i},{i % 2}" for i in range(1001)], "1,001 different texts, at most 1,000 are encoded.*--drop"),
         ("a,y", [f"{i},{i % 2}" for i in range(20)] + ["5,1e300"], "line 22, column 'y': 1e.300 is infinity"),
@@ -224,7 +226,7 @@ def test_missing_values(tmp_path, missing):
     made.loc[20:30, "colour"] = None
     made.to_csv(tmp_path / "t.csv", index=False)
     if missing == "refuse":
-        with pytest.raises(DataError, match="t.csv, line 5, column 'width': the value is missing .18 in all.*impute"):
+        with pytest.raises(DataError, match="t.csv, line 5, column 'width': the value is missing .18 in width, colour.*impute"):
             load(str(tmp_path / "t.csv"), "kind")
         return
     loaded = load(str(tmp_path / "t.csv"), "kind", missing="impute")

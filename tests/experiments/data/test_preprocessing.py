@@ -109,7 +109,7 @@ def test_a_column_of_gaps_alone_in_the_training_rows():
 
 def test_a_gap_that_nothing_was_learned_for():
     fitted = Preprocessor.fit(Table(np.array([[1.0, 1.0], [2.0, 3.0]]), ["a", "b"]))
-    with pytest.raises(DataError, match="row 2, column 'b': the value is missing, and the training data had none"):
+    with pytest.raises(DataError, match="row 2, column 'b': the value is missing, and the model does not know"):
         fitted.transform(Table(np.array([[1.0, 1.0], [1.0, np.nan]]), ["a", "b"]))
     many = np.ones((100_000, 2))  # more than are converted at a time
     many[99_000, 0] = np.nan

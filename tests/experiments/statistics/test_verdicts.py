@@ -183,6 +183,26 @@ def test_level_choices_are_named_together():
     assert not verdict.clear and "none and batch have the same test accuracy, 0.80;" in verdict.sentence
 
 
+def test_level_choices_are_level_whatever_the_rounding():
+    scores = [0.8125, 0.925, 0.9], [0.825, 0.9125, 0.9]  # one mean, whose sums differ in the last place
+    assert np.mean(scores[0]) != np.mean(scores[1])
+    for none, batch in (scores, scores[::-1]):
+        runs = planted({"none": none, "batch": batch})
+        assert "none and batch have the same test accuracy" in only(runs).sentence
+        assert "batch and none have the same test accuracy" in only(runs[::-1]).sentence
+
+
+def test_the_seeds_are_those_of_a_difference_that_there_is():
+    scores = {"none": BASE, "batch": BASE[[1, 0, 2, 4, 3]], "layer": BASE - [0.03, -0.02, 0.02, 0.01, -0.01]}
+    sentence = only(planted(scores)).sentence
+    assert "have the same test accuracy" in sentence and "to layer, if that is the true one, takes about" in sentence
+
+
+def test_two_seeds_are_too_few_also_where_choices_are_level():
+    sentence = only(planted({"none": [0.8, 0.9], "batch": [0.9, 0.8]})).sentence
+    assert "have the same" in sentence and "Two runs can hardly show anything: use --seeds 5." in sentence
+
+
 def test_a_position_is_a_choice():
     runs = planted({"batch": BASE}) + planted({"batch": BASE + 0.1}, norm_position="after")
     assert only(runs, baseline="batch").best == "batch after"
