@@ -1,0 +1,52 @@
+"""The benchmark of the training step: every engine learns what the reference learns; no time is asserted."""
+
+import signal
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="workers are stopped by a signal")
+
+OWN = ("normkit", "normkit-fit", "gemm-team", "gemm-blas")
+PEERS = {"torch": ("torch", "torch-fused"), "jax": ("jax",), "keras": ("keras-32",)}
+
+
+@pytest.fixture
+def train(script, read, tmp_path):
+    """Time some engines on few rows of the digits, and return their rows of the file and what was printed."""
+
+    def run(*engines):
+        file = tmp_path / "training.json"
+        shown = script(
+            "training.py", "--dataset", "digits", "--network", "64-16-10", "--rows", 320, "--batch-sizes", 32,
+            "--threads", 1, "--steps", 4, "--repeats", 2, "--check-epochs", 2, "--keep-caches",
+            "--engines", ",".join(engines), "--output", file,
+        )  # fmt: skip
+        rows = read(file)["batches"]["32"]
+        assert {name: row["error"] for name, row in rows.items() if "error" in row} == {}
+        assert all(len(row["step_s"]) == 2 and min(row["step_s"]) > 0 for row in rows.values())
+        return rows, shown
+
+    return run
+
+
+def test_own_engines(train):
+    rows, shown = train("numpy", *OWN)
+    assert rows["normkit"]["loss"] == pytest.approx(rows["numpy"]["loss"], rel=1e-3)
+    assert rows["normkit"]["accuracy"] == pytest.approx(rows["numpy"]["accuracy"], abs=0.01)
+    # the fit draws and shuffles for itself, the same in every run
+    assert 0 < rows["normkit-fit"]["loss"] < 2 * rows["numpy"]["loss"]
+    for name in ("gemm-team", "gemm-blas"):
+        assert rows[name]["kind"] == "bound" and rows[name]["loss"] is None and rows[name]["accuracy"] is None
+    assert all(text in shown for text in ("NumPy, written out", "normkit, whole fit", "GEMM only, BLAS threads"))
+
+
+@pytest.mark.parametrize("library", PEERS)
+def test_peers_learn_the_same(train, library):
+    pytest.importorskip(library)
+    if library == "keras":
+        pytest.importorskip("tensorflow")
+    rows, _ = train("numpy", *PEERS[library])
+    reference = rows.pop("numpy")
+    for name, row in rows.items():
+        assert row["loss"] == pytest.approx(reference["loss"], rel=1e-3), name
+        assert row["accuracy"] == pytest.approx(reference["accuracy"], abs=0.01), name
