@@ -275,7 +275,9 @@ def test_what_the_sections_launch_is_compiled_ahead(module, gpu_cases, monkeypat
     monkeypatch.setattr(arrays, "is_on_gpu", lambda a: isinstance(a, torch.Tensor))
     monkeypatch.setattr(arrays.TorchArray, "current", lambda device: contextlib.nullcontext())
     monkeypatch.setattr(arrays.TorchArray, "stream", lambda device: 0)
-    few = [gpu_cases.Case(name, (6, 64), -1, "float32", d) for name in gpu_cases.FUNCTIONS for d in gpu_cases.DIRECTIONS]
+    few = [
+        gpu_cases.Case(name, (6, 64), -1, "float32", d) for name in gpu_cases.FUNCTIONS for d in gpu_cases.DIRECTIONS
+    ]
     monkeypatch.setattr(gpu_cases, "cases", lambda *options: few)
     asked = []
     monkeypatch.setattr(compiling, "compile_all", lambda *arguments: asked.append(arguments))
