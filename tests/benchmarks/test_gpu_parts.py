@@ -5,6 +5,7 @@ import dataclasses
 import gc
 import inspect
 import sys
+import time
 import types
 import weakref
 from pathlib import Path
@@ -265,6 +266,64 @@ def test_kernels_are_noted_instead_of_launched(module, gpu_cases, monkeypatch):
     found = compiling.needed([call, fails])
     assert [(name, norm.dtype, capability) for name, norm, capability in found] == [("rows.forward", "float32", (9, 0))]
     assert library.enqueue is launch
+
+
+def test_what_becomes_of_a_case(module, tmp_path, capsys):
+    worker, stores = module("normkit.bench.gpu.worker"), module("normkit.bench.gpu.store")
+    sections, device = module("normkit.bench.gpu.sections"), module("normkit.bench.gpu.device").Host()
+    store = stores.Store(tmp_path / "gpu.json", {"absent": {}, "sections": {}})
+    options = {"quick": False, "dry_run": True, "deadline": time.time() + 600, "only": [], "sections": ["copy", "host"],
+               "peers": None}  # fmt: skip
+
+    def raises(error):
+        raise error
+
+    items = [
+        sections.Item("right", lambda: {"right": True}),
+        sections.Item("late", lambda: raises(sections.Unfinished("no time left"))),
+        sections.Item("wrong", lambda: raises(ValueError("a first line\nand more"))),
+    ]
+    run_ = worker.Run(options, device, store)
+    run_.section("copy", items)
+    assert store.cases("copy") == {"right": {"right": True}, "wrong": {"error": "ValueError: a first line"}}
+    assert store.section("copy")["not_measured"] == ["late"]
+    told = capsys.readouterr()
+    assert told.err == "copy: late: no time left\ncopy: wrong: ValueError: a first line\n"
+    assert told.out.startswith("copy: 2 cases, 1 not measured, ")
+    device.healthy = lambda: False
+    with pytest.raises(SystemExit) as end:
+        run_.section("host", [*items[:1], sections.Item("never", lambda: raises(AssertionError))])
+    assert end.value.code == stores.RESTART
+    assert stores.Store.read(store.path).cases("host") == {"right": {"right": True}}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell takes the tool's place")
+def test_what_nvidia_smi_says(module, monkeypatch, tmp_path):
+    query = module("normkit.bench.gpu.device").query
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    tool = tmp_path / "nvidia-smi"
+    for script, found in (
+        (
+            'test "$3" = --query-gpu=power.draw,name && echo "70.1 W, a device"',
+            {"power.draw": "70.1 W", "name": "a device"},
+        ),
+        ("echo 70.1 W", {}),
+        ("echo 70.1 W, a device; exit 9", {}),
+    ):
+        tool.write_text(f"#!/bin/sh\n{script}\n")
+        tool.chmod(0o755)
+        assert query("power.draw,name") == found
+    tool.write_text("no program")
+    assert query("power.draw,name") == {}
+
+
+def test_a_build_for_cuda_without_a_device(module, monkeypatch):
+    device = module("normkit.bench.gpu.device")
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert device.missing(False)[0].startswith("an NVIDIA GPU and its driver")
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert device.missing(False)[0].startswith("a build of torch for CUDA")
 
 
 def test_what_the_sections_launch_is_compiled_ahead(module, gpu_cases, monkeypatch):
