@@ -109,6 +109,7 @@ def slow(session):
 UNCOMPILED = """
     math/test_activations functional/test_reference functional/test_row_norms functional/test_batch_norm
     functional/test_update_running engine/test_blas engine/test_exchange engine/test_feature_major
+    bench/test_gemm_engine
 """
 IN_PART = """
     math/test_exp functional/test_streamed functional/test_values engine/test_gradients engine/test_leaves
