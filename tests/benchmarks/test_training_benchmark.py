@@ -3,6 +3,7 @@
 import signal
 
 import pytest
+from slow import nightly
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="workers are stopped by a signal")
 
@@ -28,13 +29,13 @@ def train(script, read, tmp_path):
     return run
 
 
-def test_own_engines(train):
-    rows, shown = train("numpy", "normkit", "normkit-fit")
-    assert rows["normkit"]["loss"] == pytest.approx(rows["numpy"]["loss"], rel=1e-3)
-    assert rows["normkit"]["accuracy"] == pytest.approx(rows["numpy"]["accuracy"], abs=0.01)
+@nightly
+def test_quick_run(train):
+    rows, shown = train("numpy", "normkit-fit")
     # the fit draws and shuffles for itself, the same in every run
     assert 0 < rows["normkit-fit"]["loss"] < 2 * rows["numpy"]["loss"]
-    assert all(text in shown for text in ("NumPy, written out", "normkit, batch norm", "normkit, whole fit"))
+    assert all("compile_s" in row and 0 < row["accuracy"] <= 1 for row in rows.values())
+    assert "NumPy, written out" in shown and "normkit, whole fit" in shown
 
 
 @pytest.mark.parametrize("library", PEERS)
@@ -42,7 +43,7 @@ def test_peers_learn_the_same(train, library):
     pytest.importorskip(library)
     if library == "keras":
         pytest.importorskip("tensorflow")
-    rows, _ = train("numpy", *PEERS[library])
+    rows, _ = train("numpy", "normkit", *PEERS[library])
     reference = rows.pop("numpy")
     for name, row in rows.items():
         assert row["loss"] == pytest.approx(reference["loss"], rel=1e-3), name
