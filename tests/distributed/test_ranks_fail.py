@@ -79,9 +79,7 @@ def fit():
 
 
 def test_a_copy_of_the_model_is_of_one_process(start):
-    program = (
-        HEAD
-        + """
+    program = HEAD + """
 import copy
 copies = []
 def fit():
@@ -92,9 +90,7 @@ def fit():
         np.testing.assert_array_equal(copies[-1].predict_proba(X), model.predict_proba(X))
         copies[-1].set_params(warm_start=True, epoch_callback=None, max_iter=1).fit(X, y)  # waits for no other
         assert len(copies[-1].loss_curve_) == 5
-"""
-        + TELL
-    )
+""" + TELL  # fmt: skip
     assert told(start(program).end(120)) == {"0": "fitted", "1": "fitted"}
 
 
