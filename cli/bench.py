@@ -24,8 +24,6 @@ class _Shapes(click.ParamType):
 
     def convert(self, value, param, ctx):
         """Return a list of tuples, or fail with one line."""
-        if isinstance(value, list):
-            return value
         found = []
         for part in value.split(","):
             try:

@@ -12,8 +12,6 @@ class NumberList(click.ParamType):
 
     def convert(self, value, param, ctx):
         """Return a list of integers, or fail with one line."""
-        if isinstance(value, list):
-            return value
         try:
             numbers = [int(part) for part in value.split(",")]
         except ValueError:
@@ -33,8 +31,6 @@ class FloatList(click.ParamType):
 
     def convert(self, value, param, ctx):
         """Return a list of numbers, or fail with one line."""
-        if isinstance(value, list):
-            return value
         return list(dict.fromkeys(self._range.convert(part, param, ctx) for part in value.split(",")))
 
 
@@ -48,8 +44,6 @@ class ChoiceList(click.ParamType):
 
     def convert(self, value, param, ctx):
         """Return a list of distinct names, or fail with one line."""
-        if isinstance(value, list):
-            return value
         names = [part.strip() for part in value.split(",")]
         for name in names:
             if name not in self.choices:

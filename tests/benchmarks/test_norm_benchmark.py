@@ -1,6 +1,8 @@
 """The benchmark of the norm functions: its cases, its file and its tables; no time is asserted."""
 
+import shutil
 import signal
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -11,7 +13,10 @@ def cases(module):
     return module("normkit.bench.norm_cases")
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="workers are stopped by a signal")
+stopped_by_signals = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="workers are stopped by a signal")
+
+
+@stopped_by_signals
 def test_quick_run(script, module, read, grids, tmp_path):
     file = tmp_path / "norms.json"
     shown = script("norms.py", "--quick", "--peers", "numpy", "--only", "float32", "--threads", 1, "--json", file)
@@ -36,6 +41,53 @@ def test_quick_run(script, module, read, grids, tmp_path):
         _, _, *body = rows
         assert all(row[-1] in ("NumPy", "NumPy (fresh)") and float(row[3]) > 0 for row in body)
     assert "batch_norm, backward, 1 thread" in shown and "NCHW 3×8×5×4" in shown
+
+
+def has(peer, mode, function, direction, axis, shape):
+    """Whether a library has the function, with memory for the result or without."""
+    if peer == "onnxruntime":  # inference of images channels first, and of rows
+        return mode == "fresh" and direction == "forward" and (len(shape) == 2 or axis == 1)
+    if peer == "onednn":
+        return mode == "fresh" and function == "batch_norm"
+    if peer == "torch" and function == "rms_norm":
+        return mode == "fresh"
+    return peer != "copy" or mode == "out"
+
+
+@stopped_by_signals
+@pytest.mark.parametrize(
+    "library, names, terms",
+    [
+        ("torch", "copy,torch,onednn", ("33x40", "3x5x4x8")),
+        ("jax", "jax", ("float32", "33x40", "3x8x5x4")),
+        ("onnxruntime", "onnxruntime", ("float32",)),
+        ("torch", "torch-compile", ("float32", "8x64", "layer_norm")),
+    ],
+    ids=("torch", "jax", "onnxruntime", "torch-compile"),
+)
+def test_every_way_of_a_peer_is_right(script, read, tmp_path, library, names, terms):
+    if find_spec(library) is None:  # not imported here, which takes seconds
+        pytest.skip(f"{library} is not installed")
+    if names == "torch-compile" and not shutil.which("c++"):
+        pytest.skip("torch.compile needs a compiler of C++")
+    file = tmp_path / "norms.json"
+    only = [word for term in terms for word in ("--only", term)]
+    script("norms.py", "--quick", "--peers", names, "--threads", 1, "--json", file, *only)
+    result = read(file)
+    assert result["absent"] == {} and result["cases"]
+    for case in result["cases"]:
+        what = [case[name] for name in ("function", "direction", "axis", "shape")]
+        for name in names.split(","):
+            row = case["peers"][name]
+            assert not row.keys() & {"failed", "error"}, (name, case)
+            assert {mode for mode in ("fresh", "out") if mode in row} == {
+                mode for mode in ("fresh", "out") if has(name, mode, *what)
+            }, (name, case)
+            for mode in row:
+                # torch sums parameter gradients of bfloat16 in bfloat16
+                rough = case["dtype"] == "bfloat16" and case["direction"] == "backward"
+                assert row[mode]["verdict"] in ("right", "rough" if rough else "right"), (name, case)
+                assert len(row[mode]["us"]) == 2 and min(row[mode]["us"]) > 0
 
 
 def test_ratios_pair_the_repeats(module):

@@ -7,8 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from typing import NamedTuple
 
 import pytest
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
 
 SMALL = (
     "bench", "--kernels", "--functions", "layer_norm", "--shapes", "4x8", "--peers", "numpy", "--threads", "1",
@@ -159,8 +167,14 @@ def test_the_gpu_that_is_missing_is_a_line(normkit, tmp_path):
     assert result.err.startswith("Error: --device cuda needs ") and list(tmp_path.iterdir()) == []
 
 
-def test_dry_run_of_the_gpu(normkit, tmp_path):
+def test_dry_run_of_the_gpu(tmp_path):
     pytest.importorskip("torch")
+
+    def normkit(*arguments):  # a process, whose stderr the worker writes to
+        command = [sys.executable, "-m", "normkit", *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        return Result(done.returncode, done.stdout, done.stderr)
+
     dry = ("bench", "--device", "cuda", "--dry-run", "--kernels", "--functions", "rms_norm")
     first = normkit(*dry, "--output", "gpu.json")
     assert first.code == 0, first.err

@@ -75,3 +75,47 @@ def test_a_package_that_is_not_there(monkeypatch):
     assert doctor._versions()[0] == "problem"
     monkeypatch.setattr(doctor, "_EXTRAS", {"no-such-package": "onnx"})
     assert doctor._extras() == ("missing", "not installed: no-such-package (pip install 'normkit[onnx]')")
+
+
+def test_what_the_parts_say_of_a_whole_and_of_a_poor_machine(monkeypatch):
+    import threadpoolctl
+
+    import normkit._jit
+    from normkit.experiments.data import images
+    from normkit.experiments.errors import DataError
+    from normkit.kernels.cuda import driver
+
+    monkeypatch.setattr(doctor, "_EXTRAS", {"numpy": "onnx"})
+    assert doctor._extras()[0] == "ok" and re.fullmatch(r"numpy [\d.]+", doctor._extras()[1])
+    monkeypatch.setattr(driver, "current_device", lambda: driver.Device(1, (9, 0), 132))
+    assert doctor._cuda() == ("ok", "device 1, compute capability 9.0, 132 multiprocessors")
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", list)
+    assert doctor._blas() == ("ok", "one that threadpoolctl does not know")
+    monkeypatch.setattr(normkit._jit, "cache_directory", lambda: "")
+    assert doctor._cache()[0] == "problem" and "set NUMBA_CACHE_DIR" in doctor._cache()[1]
+
+    def lost(name):
+        raise DataError(f"{name} is not there")
+
+    monkeypatch.setattr(images, "read", lost)
+    assert doctor._fashion_mnist() == ("missing", "fashion-mnist is not there")
+
+
+def test_the_processor_has_a_name_wherever_it_is_told(monkeypatch):
+    from normkit import _machine
+
+    told = "processor\t: 0\nmodel name\t: Some CPU @ 2.0 GHz\n"
+    monkeypatch.setattr(_machine.Path, "read_text", lambda path: told)
+    assert _machine.processor() == "Some CPU @ 2.0 GHz"
+    told = "Hardware\t: a board\n"
+    assert _machine.processor() == "a board"
+    monkeypatch.setattr(_machine.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(_machine.platform, "processor", lambda: "")
+    told = ""
+    assert _machine.processor() == "aarch64"
+
+    def lost(path):
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(_machine.Path, "read_text", lost)
+    assert _machine.processor() == "aarch64"

@@ -38,6 +38,7 @@ CASES = {
                             "decoupled_weight_decay": 0.1}, {}),
     "invscaling": ((61, 40), {"solver": "sgd", "learning_rate": "invscaling"}, {}),
     "regression": ((61, 40), {"normalization": "batch"}, {"regression": True}),
+    "multilabel": ((61, 40), {"normalization": "batch"}, {"multilabel": True}),
     "warm": ((61, 40), {"normalization": "batch", "warm_start": True}, {"fits": 2}),
     "ghost": ((48, 48), {"normalization": "ghost", "virtual_batch_size": 8, "norm_momentum": None}, {}),
     "ghost-chunks": ((96, 96), {"normalization": "ghost", "virtual_batch_size": 4, "norm_momentum": None}, {}),
@@ -55,6 +56,8 @@ def data(counts, options):
     y = np.digitize(X[:, 0] - options.get("offset", 0.0), [-0.5, 0.5])
     if options.get("regression"):
         y = X[:, 0] ** 2
+    if options.get("multilabel"):
+        y = (X[:, :3] > 0).astype(int)
     weight = random.integers(0, 4, n).astype(float) if options.get("weights") else None
     return X, y, weight, np.repeat(np.arange(len(counts)), counts)
 

@@ -78,6 +78,22 @@ def fit():
             assert errors[rank].startswith(expected), errors
 
 
+def test_a_copy_of_the_model_is_of_one_process(start):
+    program = HEAD + """
+import copy
+copies = []
+def fit():
+    model = MLPClassifier(**FIT)
+    model.set_params(epoch_callback=lambda m: copies.append(copy.deepcopy(m)))
+    distributed.fit(model, X, y)
+    if rank == 0:
+        np.testing.assert_array_equal(copies[-1].predict_proba(X), model.predict_proba(X))
+        copies[-1].set_params(warm_start=True, epoch_callback=None, max_iter=1).fit(X, y)  # waits for no other
+        assert len(copies[-1].loss_curve_) == 5
+""" + TELL  # fmt: skip
+    assert told(start(program).end(120)) == {"0": "fitted", "1": "fitted"}
+
+
 def test_error_within_an_epoch_aborts(start):
     result = start(HEAD + """
 from normkit.distributed._ranks import Ranks

@@ -107,6 +107,14 @@ def test_summary(capsys):
     ]
 
 
+def test_summary_of_dropout(blobs, capsys):
+    MLPClassifier((6, 5), dropout=[0.25, 0], max_iter=1).fit(*blobs).summary()
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    place = table.index(["Dropout", "(0.25)", "(None,", "6)", "0"])
+    assert table[place - 1][:2] == ["Activation", "(relu)"] and table[place + 1][:1] == ["Dense"]
+    assert sum(row[:1] == ["Dropout"] for row in table) == 1
+
+
 def test_summary_before(tmp_path):
     with (tmp_path / "summary.txt").open("w") as file:
         fitted((6,), "layer", features=4).summary(file=file)

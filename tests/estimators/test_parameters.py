@@ -154,6 +154,20 @@ def test_bad_numbers_in_first_values(digits):
         MLPClassifier((9,), coefs_init=coefs).fit(*digits)
 
 
+def test_a_layer_before_its_norm_has_no_bias(digits):
+    given = {"intercepts_init": [np.ones(9), np.ones(10)], "max_iter": 1}
+    with pytest.raises(ValueError, match=r"intercepts_init\[0\] must be zero: a norm follows"):
+        MLPClassifier((9,), normalization="batch", **given).fit(*digits)
+    model = MLPClassifier((9,), normalization="batch", norm_position="after", learning_rate_init=1e-12, **given)
+    np.testing.assert_allclose(model.fit(*digits).intercepts_[0], 1)
+
+
+@pytest.mark.parametrize("sizes", [(9, 0), (-1,)])
+def test_a_layer_has_units(sizes, digits):
+    with pytest.raises(ValueError, match="hidden_layer_sizes must be > 0"):
+        MLPClassifier(sizes).fit(*digits)
+
+
 @pytest.mark.parametrize(
     "parameter",
     [

@@ -76,6 +76,15 @@ def test_history_goes_on_in_a_warm_start(digits):
     assert [len(values) for values in model.history_.values()] == [6] * 4
 
 
+def test_a_warm_start_without_the_early_stopping_of_before(digits, capsys):
+    model = MLPClassifier(max_iter=2, early_stopping=True, warm_start=True, verbose=True, **FIT).fit(*digits)
+    shown = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("Validation score:")]
+    assert shown == [f"{score:f}" for score in model.validation_scores_]
+    assert model.best_loss_ is None
+    model.set_params(early_stopping=False, verbose=False).fit(*digits)
+    assert len(model.loss_curve_) == 4 and model.best_loss_ == min(model.loss_curve_[2:])
+
+
 @pytest.mark.parametrize("given", [False, True])
 def test_early_stopping_restores_everything(given, digits):
     X, y = digits

@@ -1,8 +1,6 @@
 """What the kernels section of `gpu.py` times: the cases of `norm_cases` at a device's sizes, drawn on the device."""
 
-import dataclasses
 import math
-from typing import Any
 
 import torch
 
@@ -34,12 +32,6 @@ class Case(norm_cases.Case):
         """Name in the result file."""
         axis = " NCHW" if len(self.shape) == 4 and self.axis == 1 else " NHWC" if len(self.shape) == 4 else ""
         return f"{self.function} {self.direction} {self.fields['shape']}{axis} {self.dtype}"
-
-
-def from_record(record):
-    """Return the case of a record."""
-    values: dict[str, Any] = {field.name: record[field.name] for field in dataclasses.fields(Case)}
-    return Case(**{**values, "shape": tuple(values["shape"])})
 
 
 def _cases(shapes, dtypes, functions=FUNCTIONS, axis=-1):

@@ -27,7 +27,8 @@ def test_fit_and_predict(gpu, rng, order):
         given = np.asfortranarray(X) if order == "F" else X
     weight = rng.random(12)
     wanted = MLPClassifier(**OPTIONS).fit(X, y, weight)
-    on_gpu = [GpuArrayOfTests(gpu, a) for a in (given, y, weight)]
+    labels = np.repeat(y, 2)[::2] if order == "sliced" else y
+    on_gpu = [GpuArrayOfTests(gpu, a) for a in (given, labels, weight)]
     model = MLPClassifier(device="cuda", **OPTIONS).fit(*on_gpu)
     same(model._network.params, wanted._network.params)
     for name in ("predict", "predict_proba", "_forward_pass_fast"):
@@ -118,4 +119,8 @@ def test_errors(gpu, rng):
         model.predict(GpuArrayOfTests(gpu, X[:, :2].copy()))
     with pytest.raises(ValueError, match="negative strides"):
         model.fit(X, GpuArrayOfTests(gpu, y[::-1]))
+    masked = GpuArrayOfTests(gpu, X)
+    masked.__cuda_array_interface__["mask"] = GpuArrayOfTests(gpu, X > 0)
+    with pytest.raises(TypeError, match="X must have no mask, got a masked array on the GPU"):
+        model.fit(masked, y)
     assert gpu.depth == 0

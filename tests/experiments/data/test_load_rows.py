@@ -40,6 +40,17 @@ def test_rows_of_text_stay_text_and_labels_of_the_classes_kind(tmp_path):
     assert X.tolist() == [[1, 0, 0, 0], [0, 1, 0, 0]] and y.tolist() == ["01", "2"]
 
 
+def test_numbers_in_an_archive_for_classes_of_text(tmp_path):
+    np.savez(tmp_path / "text.npz", X=np.ones((12, 2)), y=["1", "2.5", "no"] * 4)
+    parts = split(load(str(tmp_path / "text.npz"), "y"), 0)
+    np.savez(tmp_path / "a.npz", X=np.ones((2, 2)), y=[1.0, 2.5])
+    _, y = load_rows(str(tmp_path / "a.npz"), parts.preprocessor, parts.classes, "y")
+    assert y.tolist() == ["1", "2.5"]
+    np.savez(tmp_path / "a.npz", X=np.ones((2, 2)), Z=np.ones((2, 2)))
+    with pytest.raises(DataError, match="must hold one array of features, it holds X, Z"):
+        load_rows(str(tmp_path / "a.npz"), parts.preprocessor, parts.classes, "y")
+
+
 def test_rows_of_a_regression_have_the_units_of_the_file(tmp_path, csv):
     parts = split(load(csv, "price"), 0)
     _, y = load_rows(csv, parts.preprocessor, None, "price")

@@ -72,6 +72,7 @@ def test_columns_of_a_named_dataset_can_be_left_out():
         (("digits", "label"), {}, "brings its own labels"),
         (("digits", None, "folder"), {}, "of no use"),
         (("digits",), {"group": "g"}, "--group.* is for tables"),
+        (("mnist",), {"drop": ["label"]}, "--drop is for tables; mnist is of images"),
         (("file.svm", "y"), {}, "target first in each line"),
         (("table.csv", "y"), {"group": "y"}, "must name different columns"),
         (("table.csv", "y"), {"drop": ["y"]}, "must name different columns"),
@@ -268,6 +269,8 @@ def test_archives(tmp_path):
     loaded = load(path, "y", group="g")
     assert loaded.X.numbers.shape == (12, 6) and loaded.groups.tolist() == (np.arange(12) // 2).tolist()
     assert set(loaded.y) == {"True", "False"}
+    np.savez(tmp_path / "bytes.npz", X=np.ones((6, 2)), y=np.array([b"no", b"yes"] * 3))
+    assert load(str(tmp_path / "bytes.npz"), "y").y.tolist() == ["no", "yes"] * 3
     with pytest.raises(DataError, match="one array of features beside 'y', it holds X, g"):
         load(path, "y")
     with pytest.raises(DataError, match="no array 'nope'; its arrays are X, y, g"):

@@ -162,6 +162,16 @@ def test_parquet_of_as_many_categories_as_their_codes_can_tell(tmp_path):
     assert read_parquet(tmp_path / "t.parquet").as_text("c").tolist() == [*made[:-1], ""]
 
 
+def test_parquet_of_categories_that_are_no_text(tmp_path):
+    pytest.importorskip("pyarrow")
+    made = {"number": pd.Categorical([20, 10, None, 20]), "flag": pd.Categorical([True, False, None, True])}
+    pd.DataFrame(made).to_parquet(tmp_path / "t.parquet")
+    columns = read_parquet(tmp_path / "t.parquet")
+    np.testing.assert_array_equal(columns.as_numbers("number"), [20, 10, np.nan, 20])
+    assert columns.holds_numbers("number") and not columns.holds_numbers("flag")
+    assert columns.as_text("flag").tolist() == ["True", "False", "", "True"]
+
+
 def test_parquet_row_numbers_of_pandas_are_left_out(tmp_path):
     pytest.importorskip("pyarrow")
     frame()[["whole", "real"]].iloc[[2, 0, 1]].to_parquet(tmp_path / "t.parquet")
