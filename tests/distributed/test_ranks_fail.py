@@ -5,6 +5,7 @@ import re
 import signal
 
 import pytest
+from jobs import Job
 
 HEAD = """
 import os, sys, time, warnings
@@ -18,14 +19,19 @@ X = np.random.default_rng(rank).normal(size=(40, 4))
 y = (X[:, 0] > 0).astype(int)
 FIT = {"hidden_layer_sizes": (5,), "normalization": "batch", "batch_size": 16, "max_iter": 4, "n_iter_no_change": 99}
 """
-# each rank tells what it got, and that it is well afterwards
-TELL = """
+# each rank tells what it got of each case, and is well afterwards: it comes to the next one
+CASE = """
+def fit(X, y):
+    model, options = MLPClassifier(**FIT), {{}}
+    {change}
+    distributed.fit(model, X, y, **options)
+
 try:
-    fit()
-    print(f"<rank {rank}: fitted>", flush=True)
+    fit(X.copy(), y.copy())
+    print(f"<rank {{rank}}: {number} fitted>", flush=True)
 except BaseException as error:
     # one line: mpirun mixes those of several ranks
-    print(f"<rank {rank}: {type(error).__name__}: {str(error).splitlines()[0]}>", flush=True)
+    print(f"<rank {{rank}}: {number} {{type(error).__name__}}: {{str(error).splitlines()[0]}}>", flush=True)
 comm.Barrier()
 """
 
@@ -35,42 +41,49 @@ def told(result):
     return dict(re.findall(r"<rank (\d): (.*?)>\n", result.out))
 
 
-@pytest.mark.parametrize(
-    "fit, rank_0, rank_1",
-    [
-        # before training
-        ("X[3, 2] = np.nan if rank else 1", None, "ValueError: Input X contains NaN"),
-        ("X = X[:, :3] if rank else X", "ValueError: features must be the same on all ranks, got 3 on rank 1 and 4 on",
-         "ValueError: features must be the same on all ranks, got 4 on rank 0 and 3 on rank 1"),
-        ("X = X.astype(np.float32) if rank else X", "ValueError: dtype must be the same", "ValueError: dtype must be"),
-        ("model.set_params(batch_size=8 + rank)", "ValueError: batch_size must be the same on all ranks, got 9 on",
-         "ValueError: batch_size must be the same on all ranks, got 8 on rank 0 and 9 on rank 1"),
-        ("y = y.astype(str) if rank else y", "ValueError: label_kind must be", "ValueError: label_kind must be"),
-        ("X, y = (X[:0], y[:0]) if rank else (X, y)", None, "ValueError: "),
-        # what the ranks cannot do together
-        ("model.set_params(solver='lbfgs')", *2 * ["ValueError: several ranks cannot train with solver='lbfgs'"]),
-        ("model.set_params(early_stopping=True)", *2 * ["ValueError: several ranks cannot train with early_stopping"]),
-        ("model.set_params(class_weight='balanced')", *2 * ["ValueError: several ranks cannot train with class"]),
-        ("options['synchronize'] = False; model.set_params(normalization='renorm')",
-         *2 * ["ValueError: several ranks cannot train with normalization='renorm'"]),
-        ("options['synchronize'] = False; X, y = (X[:3], y[:3]) if rank else (X, y)", None,
-         "ValueError: normalization with the statistics of each rank"),
-        # between epochs
-        ("model.set_params(epoch_callback=lambda m: 1 / (2 - m.n_iter_ * rank))", None, "ZeroDivisionError: "),
-        ("model.set_params(epoch_callback=lambda m: sys.exit('enough') if not rank else None)", "SystemExit: enough",
-         None),
-    ],
-)  # fmt: skip
-def test_one_rank_raises(fit, rank_0, rank_1, start):
-    program = HEAD + f"""
-def fit():
-    global X, y
-    model, options = MLPClassifier(**FIT), {{}}
-    {fit}
-    distributed.fit(model, X, y, **options)
-""" + TELL  # fmt: skip
-    errors = told(start(program).end(120))
-    for rank, other, expected in (("0", "1", rank_0), ("1", "0", rank_1)):
+# what goes wrong, and what the ranks say; None where the other rank's failure is told
+CASES = [
+    # before training
+    ("X[3, 2] = np.nan if rank else 1", None, "ValueError: Input X contains NaN"),
+    ("X = X[:, :3] if rank else X", "ValueError: features must be the same on all ranks, got 3 on rank 1 and 4 on",
+     "ValueError: features must be the same on all ranks, got 4 on rank 0 and 3 on rank 1"),
+    ("X = X.astype(np.float32) if rank else X", "ValueError: dtype must be the same", "ValueError: dtype must be"),
+    ("model.set_params(batch_size=8 + rank)", "ValueError: batch_size must be the same on all ranks, got 9 on",
+     "ValueError: batch_size must be the same on all ranks, got 8 on rank 0 and 9 on rank 1"),
+    ("y = y.astype(str) if rank else y", "ValueError: label_kind must be", "ValueError: label_kind must be"),
+    ("X, y = (X[:0], y[:0]) if rank else (X, y)", None, "ValueError: "),
+    # what the ranks cannot do together
+    ("model.set_params(solver='lbfgs')", *2 * ["ValueError: several ranks cannot train with solver='lbfgs'"]),
+    ("model.set_params(early_stopping=True)", *2 * ["ValueError: several ranks cannot train with early_stopping"]),
+    ("model.set_params(class_weight='balanced')", *2 * ["ValueError: several ranks cannot train with class"]),
+    ("options['synchronize'] = False; model.set_params(normalization='renorm')",
+     *2 * ["ValueError: several ranks cannot train with normalization='renorm'"]),
+    ("options['synchronize'] = False; X, y = (X[:3], y[:3]) if rank else (X, y)", None,
+     "ValueError: normalization with the statistics of each rank"),
+    # between epochs
+    ("model.set_params(epoch_callback=lambda m: 1 / (2 - m.n_iter_ * rank))", None, "ZeroDivisionError: "),
+    ("model.set_params(epoch_callback=lambda m: sys.exit('enough') if not rank else None)", "SystemExit: enough",
+     None),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """What each rank said of each case; all are in one program, since to start a rank takes seconds."""
+    folder = tmp_path_factory.mktemp("cases")
+    cases = [CASE.format(number=number, change=change) for number, (change, *_) in enumerate(CASES)]
+    (folder / "program.py").write_text(HEAD + "".join(cases))
+    result = Job(["-m", "mpi4py", str(folder / "program.py")], folder, 2).end(240)
+    assert result.code == 0, result.out + result.err
+    found = re.findall(r"<rank (\d): (\d+) (.*?)>\n", result.out)
+    assert len(found) == 2 * len(CASES), result.out
+    return {(rank, int(number)): said for rank, number, said in found}
+
+
+@pytest.mark.parametrize("number", range(len(CASES)), ids=[change for change, *_ in CASES])
+def test_one_rank_raises(number, outcomes):
+    errors = {rank: outcomes[rank, number] for rank in "01"}
+    for rank, other, expected in zip("01", "10", CASES[number][1:], strict=True):
         if expected is None:
             assert errors[rank].startswith(f"RankError: rank {other} failed: "), errors
             assert errors[rank].removeprefix(f"RankError: rank {other} failed: ").startswith(errors[other][:20])
