@@ -121,7 +121,9 @@ def test_regression(normkit, prices, tmp_path):
 def test_the_run_is_that_of_compare(normkit, table, tmp_path):
     data = ("--dataset", "table.csv", "--target", "kind", "--epochs", "3")
     one = normkit("train", *data, "--norm", "layer", "--batch-size", "8", "--seed", "0", "--output", "one")
-    many = normkit("compare", *data, "--norms", "layer", "--batch-sizes", "8", "--seeds", "1", "--output", "many")
+    many = normkit(
+        "compare", *data, "--norms", "layer", "--batch-sizes", "8", "--seeds", "1", "--jobs", "1", "--output", "many"
+    )
     assert one.code == many.code == 0, one.err + many.err
     record = json.loads((tmp_path / "one" / "run.json").read_text())
     found = json.loads((tmp_path / "many" / "results.jsonl").read_text().splitlines()[0])
