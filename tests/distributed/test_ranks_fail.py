@@ -36,11 +36,6 @@ comm.Barrier()
 """
 
 
-def told(result):
-    assert result.code == 0, result.out + result.err
-    return dict(re.findall(r"<rank (\d): (.*?)>\n", result.out))
-
-
 # what goes wrong, and what the ranks say; None where the other rank's failure is told
 CASES = [
     # before training
@@ -131,30 +126,32 @@ print("fitted")
 INTERRUPTED = (
     HEAD
     + """
-def callback(model):
-    if model.n_iter_ == 1:
-        Path(f"pid-{rank}.tmp").write_text(str(os.getpid()))
-        Path(f"pid-{rank}.tmp").rename(f"pid-{rank}")
-    # long epochs: the interrupt of one rank comes while the other may be anywhere
-    if HURT == rank and model.n_iter_ == 3:
-        os.kill(os.getpid(), 2)
-FIT["max_iter"] = LONG
-before = __import__("signal").getsignal(2)
-with warnings.catch_warnings(record=True) as said:
-    warnings.simplefilter("always")
-    model = distributed.fit(MLPClassifier(epoch_callback=callback, **FIT), X, y)
-assert __import__("signal").getsignal(2) is before
-print(f"<rank {rank}: {model.n_iter_} {any('interrupted' in str(w.message) for w in said)} "
-      f"{model.coefs_[0].sum().hex()}>", flush=True)
+def interrupted(hurt, epochs):
+    def callback(model):
+        if model.n_iter_ == 1:
+            Path(f"pid-{rank}.tmp").write_text(str(os.getpid()))
+            Path(f"pid-{rank}.tmp").rename(f"pid-{rank}")
+        if hurt == rank and model.n_iter_ == 3:
+            os.kill(os.getpid(), 2)
+    model = MLPClassifier(epoch_callback=callback, **{**FIT, "max_iter": epochs})
+    before = __import__("signal").getsignal(2)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        distributed.fit(model, X, y)
+    assert __import__("signal").getsignal(2) is before
+    print(f"<rank {rank}: {model.n_iter_} {any('interrupted' in str(w.message) for w in said)} "
+          f"{model.coefs_[0].sum().hex()}>", flush=True)
+    comm.Barrier()
 """
 )
 
 
-@pytest.mark.parametrize("hurt", [0, 1])
-def test_interrupt_of_one_rank_stops_all_after_the_epoch(hurt, start):
-    program = INTERRUPTED.replace("HURT", str(hurt)).replace("LONG", "100")
-    ranks = told(start(program).end(120))
-    assert ranks["0"] == ranks["1"] and re.match(r"3 True", ranks["0"]), ranks
+def test_interrupt_of_one_rank_stops_all_after_the_epoch(start):
+    """Of either rank: the interrupt comes while the other may be anywhere."""
+    result = start(INTERRUPTED + "interrupted(0, 100)\ninterrupted(1, 100)\n").end(120)
+    assert result.code == 0, result.out + result.err
+    told = {rank: re.findall(rf"<rank {rank}: (.*?)>\n", result.out) for rank in (0, 1)}
+    assert told[0] == told[1] and len(told[0]) == 2 and all(said.startswith("3 True") for said in told[0]), told
 
 
 def is_running(pid):
@@ -166,7 +163,7 @@ def is_running(pid):
 
 
 def test_interrupt_of_the_launcher_ends_all(start, wait_until, tmp_path):
-    job = start(INTERRUPTED.replace("HURT", "-1").replace("LONG", "10**9"))
+    job = start(INTERRUPTED + "interrupted(-1, 10**9)\n")
     files = [tmp_path / f"pid-{rank}" for rank in (0, 1)]
     wait_until(lambda: all(file.exists() for file in files) or job.process.poll() is not None, "no epoch ended")
     pids = [int(file.read_text()) for file in files]
