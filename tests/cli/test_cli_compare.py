@@ -251,7 +251,7 @@ def test_colours_on_a_terminal_unless_they_are_not_wanted(table, tmp_path):
             except OSError:  # nobody has the other end open any more
                 break
         os.close(master)
-        assert running.wait(timeout=60) == 0
+        assert running.wait(timeout=300) == 0
         shown.append(text.decode())
     assert "6/6 runs" in shown[0] and "elapsed" in shown[0]
     assert "\x1b[1m" in shown[0] or "\x1b[3" in shown[0]

@@ -176,7 +176,7 @@ def test_ctrl_c_leaves_the_model_of_the_last_epoch(table):
         while not running.stdout.readline().startswith("Epoch      2/"):
             assert running.poll() is None
         running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=100)
+        out, err = running.communicate(timeout=300)
     assert running.returncode == 130 and "Traceback" not in err
     trained = int(re.search(r"Training was interrupted after epoch (\d+) of 100000\.", err)[1])
     record = json.loads((table.parent / "run" / "run.json").read_text())

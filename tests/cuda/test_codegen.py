@@ -205,7 +205,7 @@ def test_a_kernel_stays_in_its_registers(case, assembler, tmp_path):
     source.write_text(ptx)
     architecture = f"-arch=sm_{capability[0]}{capability[1]}"
     command = [assembler, "-v", architecture, str(source), "-o", str(tmp_path / "kernel.cubin")]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300)
     if "Unsupported .version" in result.stderr:
         pytest.skip(f"ptxas is older than numba-cuda's compiler: {result.stderr.splitlines()[0]}")
     assert result.returncode == 0, result.stderr

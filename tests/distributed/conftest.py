@@ -46,7 +46,7 @@ def start(tmp_path):
 def wait_until():
     """Return when a condition holds; fail if it does not within some time."""
 
-    def wait_until(condition, what, timeout=120):
+    def wait_until(condition, what, timeout=600):
         end, pause = time.monotonic() + timeout, threading.Event()
         while not condition():
             assert time.monotonic() < end, what

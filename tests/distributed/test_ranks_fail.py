@@ -68,7 +68,7 @@ def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cases")
     cases = [CASE.format(number=number, change=change) for number, (change, *_) in enumerate(CASES)]
     (folder / "program.py").write_text(HEAD + "".join(cases))
-    result = Job(["-m", "mpi4py", str(folder / "program.py")], folder, 2).end(240)
+    result = Job(["-m", "mpi4py", str(folder / "program.py")], folder, 2).end()
     assert result.code == 0, result.out + result.err
     found = re.findall(r"<rank (\d): (\d+) (.*?)>\n", result.out)
     assert len(found) == 2 * len(CASES), result.out
@@ -98,7 +98,7 @@ def broken(self, array):
 Ranks.add = broken
 distributed.fit(MLPClassifier(**FIT), X, y)
 print("fitted")
-""").end(120)  # fmt: skip
+""").end()  # fmt: skip
     assert result.code != 0 and "MemoryError: no room" in result.err and "fitted" not in result.out
 
 
@@ -109,7 +109,7 @@ def callback(model):
         os.kill(os.getpid(), 9)
 distributed.fit(MLPClassifier(epoch_callback=callback, **FIT), X, y)
 print("fitted")
-""").end(120)  # fmt: skip
+""").end()  # fmt: skip
     assert result.code != 0 and "fitted" not in result.out
 
 
@@ -119,7 +119,7 @@ if rank == 1:
     raise FileNotFoundError("shard 1")
 distributed.fit(MLPClassifier(**FIT), X, y)
 print("fitted")
-""").end(120)  # fmt: skip
+""").end()  # fmt: skip
     assert result.code != 0 and "FileNotFoundError: shard 1" in result.err and "fitted" not in result.out
 
 
@@ -148,7 +148,7 @@ def interrupted(hurt, epochs):
 
 def test_interrupt_of_one_rank_stops_all_after_the_epoch(start):
     """Of either rank: the interrupt comes while the other may be anywhere."""
-    result = start(INTERRUPTED + "interrupted(0, 100)\ninterrupted(1, 100)\n").end(120)
+    result = start(INTERRUPTED + "interrupted(0, 100)\ninterrupted(1, 100)\n").end()
     assert result.code == 0, result.out + result.err
     told = {rank: re.findall(rf"<rank {rank}: (.*?)>\n", result.out) for rank in (0, 1)}
     assert told[0] == told[1] and len(told[0]) == 2 and all(said.startswith("3 True") for said in told[0]), told
@@ -169,5 +169,5 @@ def test_interrupt_of_the_launcher_ends_all(start, wait_until, tmp_path):
     pids = [int(file.read_text()) for file in files]
     assert all(map(is_running, pids))
     job.process.send_signal(signal.SIGINT)
-    job.end(60)
+    job.end()
     wait_until(lambda: not any(map(is_running, pids)), "a rank still runs")
