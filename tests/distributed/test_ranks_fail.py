@@ -6,6 +6,7 @@ import signal
 
 import pytest
 from jobs import Job
+from slow import nightly
 
 HEAD = """
 import os, sys, time, warnings
@@ -102,6 +103,7 @@ print("fitted")
     assert result.code != 0 and "MemoryError: no room" in result.err and "fitted" not in result.out
 
 
+@nightly  # it is the launcher that ends the other
 def test_killed_rank_ends_the_other(start):
     result = start(HEAD + """
 def callback(model):
@@ -113,6 +115,7 @@ print("fitted")
     assert result.code != 0 and "fitted" not in result.out
 
 
+@nightly  # it is mpi4py's runner that ends the other
 def test_error_outside_of_fit_ends_the_other(start):
     result = start(HEAD + """
 if rank == 1:
