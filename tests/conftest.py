@@ -43,6 +43,18 @@ def compiled(tmp_path_factory):
 
 
 @pytest.fixture
+def own_threads():
+    """Give Numba and BLAS back the threads that they had; a worker of the benchmark sets them for its process."""
+    import numba
+    import threadpoolctl
+
+    before = numba.get_num_threads()
+    with threadpoolctl.threadpool_limits(None):
+        yield
+    numba.set_num_threads(before)
+
+
+@pytest.fixture
 def table(tmp_path):
     """Two separable classes of 45 rows: table.csv, whose label column is `kind`."""
     random = np.random.default_rng(0)

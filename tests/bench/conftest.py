@@ -6,6 +6,11 @@ from crew_here import Here
 from normkit.bench import run, suite
 
 
+@pytest.fixture(autouse=True)
+def threads(own_threads):
+    """Leave the threads of this process as they are."""
+
+
 @pytest.fixture
 def here(monkeypatch):
     monkeypatch.setattr(run, "Crew", Here)

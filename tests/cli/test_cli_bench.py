@@ -24,7 +24,7 @@ SMALL = (
 
 
 @pytest.fixture
-def here(monkeypatch):
+def here(monkeypatch, own_threads):
     monkeypatch.setattr(run, "Crew", Here)
 
 
