@@ -110,8 +110,8 @@ class TakingTurns(kernel.BlockManager):
     def run(self, grid_point, *arguments):
         current = threading.current_thread()  # the simulator asks it where it is
         current.blockIdx = kernel.Dim3(*grid_point)
-        current.syncthreads = lambda: _meet("barrier", len(points))
         points = list(np.ndindex(*self._block_dim))
+        current.syncthreads = lambda: _meet("barrier", len(points))
         turns = deque((greenlet(self._f), kernel.Dim3(*point), arguments) for point in points)
         meetings = {}
         while turns:
