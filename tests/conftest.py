@@ -1,6 +1,10 @@
 """Settings of the whole suite."""
 
+import contextlib
+import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +23,35 @@ settings.load_profile("normkit")
 def seed_of_numpy():
     """Draw the same weights in every run where an estimator is given no ``random_state``, as scikit-learn does."""
     np.random.seed(0)
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """Compile what commands need before the first of them runs, once for all workers that test at the same time."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    with open(folder / "compiled", "a+") as mark:
+        with contextlib.suppress(ImportError):
+            import fcntl  # not on Windows, where each worker may compile
+
+            fcntl.flock(mark, fcntl.LOCK_EX)
+        mark.seek(0)
+        if not mark.read():
+            subprocess.run([sys.executable, "-m", "normkit", "warmup"], check=True, capture_output=True, timeout=1800)
+            mark.write("yes")
+
+
+@pytest.fixture
+def own_threads():
+    """Give Numba and BLAS back the threads that they had; a worker of the benchmark sets them for its process."""
+    import numba
+    import threadpoolctl
+
+    before = numba.get_num_threads()
+    with threadpoolctl.threadpool_limits(None):
+        yield
+    numba.set_num_threads(before)
 
 
 @pytest.fixture

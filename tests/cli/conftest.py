@@ -4,8 +4,6 @@ It runs in the test's process: to start Python and import what a command needs t
 signals, pipes and the environment starts some itself.
 """
 
-import subprocess
-import sys
 from typing import NamedTuple
 
 import pytest
@@ -33,6 +31,5 @@ def normkit(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compiled():
+def quiet(compiled):
     """Compile before any test: the first command to do so says it on stderr."""
-    subprocess.run([sys.executable, "-m", "normkit", "warmup"], check=True, capture_output=True, timeout=600)

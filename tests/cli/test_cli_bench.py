@@ -1,4 +1,7 @@
-"""``normkit bench`` as a user meets it; no time is asserted."""
+"""``normkit bench`` as a user meets it; no time is asserted.
+
+Where not what the processes do is looked at, all is measured in this one: to start them takes seconds.
+"""
 
 import csv
 import io
@@ -7,9 +10,13 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from typing import NamedTuple
 
 import pytest
+from crew_here import Here
+
+from normkit.bench import run, suite
 
 
 class Result(NamedTuple):
@@ -25,7 +32,12 @@ SMALL = (
 
 
 @pytest.fixture
-def old(normkit, tmp_path):
+def here(monkeypatch, own_threads):
+    monkeypatch.setattr(run, "Crew", Here)
+
+
+@pytest.fixture
+def old(here, normkit, tmp_path):
     """An earlier result, and its name."""
     result = normkit(*SMALL, "--output", "old.json", "--quiet")
     assert result.code == 0 and result.err == ""
@@ -50,10 +62,14 @@ def test_table_and_progress(normkit):
     assert "\x1b" not in result.out + result.err
 
 
-def test_training_alone(normkit):
+def test_training_alone(here, normkit, monkeypatch):
+    (small, large), asked = suite.training_cases(quick=True), []
+    assert (small.name, large.name) == ("64-64-64-10", "784-256-128-64-10")
+    # the reference of the large one takes seconds
+    monkeypatch.setattr(suite, "training_cases", lambda quick: asked.append(quick) or [replace(small, steps=4)])
     result = normkit("bench", "--training", "--quick", "--peers", "numpy", "--threads", "1", "--repeats", "3")
     assert result.code == 0, result.err
-    assert "784-256-128-64-10" in result.out and "Norms" not in result.out
+    assert "64-64-64-10" in result.out and "Norms" not in result.out and asked == [True]
 
 
 def test_json_holds_what_was_measured(normkit, old):
@@ -66,7 +82,7 @@ def test_json_holds_what_was_measured(normkit, old):
     assert all(len(case["peers"]["normkit"]["us"]) == 3 for case in kept["cases"])
 
 
-def test_csv_has_a_row_for_each_case_and_peer(normkit):
+def test_csv_has_a_row_for_each_case_and_peer(here, normkit):
     rows = list(csv.DictReader(io.StringIO(normkit(*SMALL, "--format", "csv").out)))
     assert [(row["case"].split()[1], row["peer"]) for row in rows] == [
         (direction, peer) for direction in ("forward", "backward") for peer in ("normkit", "numpy", "copy")
@@ -76,7 +92,7 @@ def test_csv_has_a_row_for_each_case_and_peer(normkit):
     assert [float(row["ratio_p50"]) for row in rows if row["peer"] == "normkit"] == [1.0, 1.0]
 
 
-def test_markdown(normkit):
+def test_markdown(here, normkit):
     lines = normkit(*SMALL, "--format", "markdown").out.splitlines()
     assert lines[0] == "**Norms forward, 1 thread**"
     assert lines[2].startswith("| function | shape | normkit µs |") and lines[4].count("|") == lines[2].count("|")

@@ -251,7 +251,7 @@ def test_colours_on_a_terminal_unless_they_are_not_wanted(table, tmp_path):
             except OSError:  # nobody has the other end open any more
                 break
         os.close(master)
-        assert running.wait(timeout=60) == 0
+        assert running.wait(timeout=300) == 0
         shown.append(text.decode())
     assert "6/6 runs" in shown[0] and "elapsed" in shown[0]
     assert "\x1b[1m" in shown[0] or "\x1b[3" in shown[0]
@@ -259,19 +259,12 @@ def test_colours_on_a_terminal_unless_they_are_not_wanted(table, tmp_path):
 
 
 def test_ctrl_c_without_a_folder_ends_with_130_and_no_traceback(table, tmp_path):
-    running = process(
-        tmp_path, "compare", "--dataset", "table.csv", *SMALL, "--batch-sizes", "2", "--epochs", "100000", "--quiet"
-    )
-    while not _training(running.pid):
+    runs = ("--norms", "none", "--batch-sizes", "2", "--epochs", "100", "--seeds", "100")
+    running = process(tmp_path, "compare", "--dataset", "table.csv", *SMALL, *runs)
+    while b"[  1/100]" not in running.stderr.readline():  # from here on epochs are in progress
         assert running.poll() is None
     running.send_signal(signal.SIGINT)
     err = running.communicate(timeout=300)[1]
     assert running.returncode == 130
-    assert err.strip() == b"Error: interrupted"
-
-
-def _training(pid):
-    """Whether a process has been computing for longer than all its imports take."""
-    with open(f"/proc/{pid}/stat") as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return int(fields[11]) / os.sysconf("SC_CLK_TCK") > 8
+    last = err.strip().splitlines()[-1]
+    assert last == b"Error: interrupted" and b"Traceback" not in err

@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-GRID = ("--epochs", "2", "--seeds", "2", "--hidden", "8", "--norm-groups", "4", "--quiet")
+# one process: starting others would take most of the time
+GRID = ("--epochs", "2", "--seeds", "2", "--hidden", "8", "--norm-groups", "4", "--jobs", "1", "--quiet")
 
 
 @pytest.fixture

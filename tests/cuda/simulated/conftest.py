@@ -17,9 +17,10 @@ TEAMS = {64: (8, 8, 32, True), 192: (32, 8, 32, True), 512: (64, 8, 64, True), 0
 @pytest.fixture
 def device(monkeypatch):
     """A memory, on which the launches of normkit.kernels.cuda.launch run; see `memory.Memory`."""
-    from memory import Memory, WaitingBlock
+    from memory import Memory, TakingTurns, gather
     from numba.cuda.simulator import kernel
 
+    from normkit.kernels.cuda import device as in_kernels
     from normkit.kernels.cuda import driver, library, variants
 
     memory = Memory()
@@ -30,7 +31,8 @@ def device(monkeypatch):
         monkeypatch.setattr(variants, name, 64)
     monkeypatch.setattr(driver, "current_device", lambda: driver.Device(0, (9, 0), 1))
     monkeypatch.setattr(library, "enqueue", memory.enqueue)
-    monkeypatch.setattr(kernel, "BlockManager", WaitingBlock)
+    monkeypatch.setattr(kernel, "BlockManager", TakingTurns)
+    monkeypatch.setattr(in_kernels._teams, "gather", gather)
     return memory
 
 

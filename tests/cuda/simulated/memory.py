@@ -1,9 +1,11 @@
 """A memory with addresses for the simulator: what a pointer is to the kernels, with a check at each access."""
 
 import threading
+from collections import deque
 
 import ml_dtypes
 import numpy as np
+from greenlet import getcurrent, greenlet
 from numba import cuda
 from numba.cuda.simulator import kernel
 
@@ -97,35 +99,41 @@ class Memory:
         cuda.jit(make(name, norm, device.capability))[grid, norm.block](*converted)
 
 
-class WaitingBlock(kernel.BlockManager):
-    """A block whose threads wait for each other; the simulator's own asks every thread, over and over, whether it does.
+class TakingTurns(kernel.BlockManager):
+    """A block whose threads take turns: each runs to where it meets others, its block's or its team's.
 
-    All threads must come to every barrier, which the simulator's own would let them miss by ending.
+    Those that have met go on in the opposite order, so that what one reads of another without having met it is once
+    too old or once too new. All threads must come to every barrier, which the simulator's own blocks let them miss by
+    ending.
     """
 
     def run(self, grid_point, *arguments):
+        current = threading.current_thread()  # the simulator asks it where it is
+        current.blockIdx = kernel.Dim3(*grid_point)
         points = list(np.ndindex(*self._block_dim))
-        self.barrier = threading.Barrier(len(points))
-        threads = [WaitingThread(lambda: self._f(*arguments), self, grid_point, point, False) for point in points]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-            assert not thread.is_alive(), "a thread waits for others of its block or its team"
-        failed = [thread.exception for thread in threads if thread.exception]
-        for error, traceback in sorted(
-            failed, key=lambda failure: isinstance(failure[0], threading.BrokenBarrierError)
-        ):
-            raise error.with_traceback(traceback)
+        current.syncthreads = lambda: _meet("barrier", len(points))
+        turns = deque((greenlet(self._f), kernel.Dim3(*point), arguments) for point in points)
+        meetings = {}
+        while turns:
+            thread, current.threadIdx, sent = turns.popleft()
+            met = thread.switch(*sent)
+            if thread.dead:
+                continue
+            place, size, value = met
+            there = meetings.setdefault((place, size), [])
+            there.append((thread, current.threadIdx, value))
+            if len(there) == size:
+                values = [value for _, point, value in sorted(there, key=lambda one: one[1].x)]
+                turns.extend((thread, point, (values,)) for thread, point, _ in reversed(meetings.pop((place, size))))
+        assert not meetings, f"threads wait for others of their block or their team: {meetings}"
 
 
-class WaitingThread(kernel.BlockThread):
-    """A thread of a WaitingBlock."""
+def _meet(place, size, value=None):
+    """Wait until so many threads are at a place; returns the values of all."""
+    return getcurrent().parent.switch((place, size, value))
 
-    def run(self):
-        super().run()
-        if self.exception:
-            self._manager.barrier.abort()
 
-    def syncthreads(self):
-        self._manager.barrier.wait(30)
+def gather(value, width):
+    """Stand in for that of `normkit.kernels.cuda.device`, whose threads run at once."""
+    team, lane = divmod(threading.current_thread().threadIdx.x, width)
+    return lane, _meet(team, width, value)

@@ -266,7 +266,7 @@ def test_pyplot_is_not_imported():
             plots.svg(plot)
         assert "matplotlib.pyplot" not in sys.modules
     """
-    subprocess.run([sys.executable, "-c", code.format(str(Path(__file__).parents[1]))], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code.format(str(Path(__file__).parents[1]))], check=True, timeout=300)
 
 
 def test_numbers():
