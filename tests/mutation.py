@@ -25,7 +25,10 @@ import click
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
-UNTESTED = 33  # of mutmut's codes; 0 is a survivor, 1 killed, others a timeout or a crash
+UNTESTED = (
+    33  # of mutmut's codes; 0 is a survivor, 1 killed, others a timeout, which a busy machine brings too, or a crash
+)
+REMARKS = {0: "", UNTESTED: " (no test calls it)"}
 
 
 class Part(NamedTuple):
@@ -152,13 +155,14 @@ def difference(folder, module, mutant):
 
 
 def report(folder):
-    """Print survivors with their changes, then a table; return the share that was killed."""
+    """Print survivors, and what hung, with their changes, then a table; return the share that was killed."""
     rows = []
     for module, codes in results(folder).items():
         tested = {name: code for name, code in codes.items() if code is not None}
-        for name in survivors(tested):
-            print(f"\n{name}{' (no test calls it)' if tested[name] == UNTESTED else ''}")
-            print("\n".join(difference(folder, module, name)))
+        for name, code in tested.items():
+            if code != 1:
+                print(f"\n{name}{REMARKS.get(code, f' (killed: it hung or crashed, {code})')}")
+                print("\n".join(difference(folder, module, name)))
         if tested:
             rows.append((module, len(codes), len(tested), len(tested) - len(survivors(tested))))
     print(f"\n{'module':34}{'mutants':>8}{'tested':>8}{'killed':>8}")
