@@ -25,9 +25,8 @@ import click
 from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
-UNTESTED = (
-    33  # of mutmut's codes; 0 is a survivor, 1 killed, others a timeout, which a busy machine brings too, or a crash
-)
+# mutmut's codes: 0 is a survivor, 1 killed, others a crash or a timeout, which a busy machine brings too
+UNTESTED = 33
 REMARKS = {0: "", UNTESTED: " (no test calls it)"}
 
 
