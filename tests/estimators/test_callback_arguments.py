@@ -25,9 +25,8 @@ class Listener:
         self.begun.append((estimator, context.task_name, context.max_subtasks, X, y, metadata))
 
     def on_fit_task_end(self, estimator, context, *, X, y, metadata, fitted_estimator):
-        coefs = fitted_estimator and [
-            coef.copy() for coef in fitted_estimator.coefs_
-        ]  # none of a step that was cut off
+        # there is none of a step that was cut off
+        coefs = fitted_estimator and [coef.copy() for coef in fitted_estimator.coefs_]
         self.ended.append((estimator, context.task_name, context.max_subtasks, X, y, metadata, coefs))
 
 
