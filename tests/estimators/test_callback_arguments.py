@@ -71,3 +71,11 @@ def test_the_iteration_that_an_interrupt_cuts_off_ends_with_its_model(monkeypatc
         patch.setattr(Trainer, "run", interrupted)
         model.fit(X, X[:, 0] > 0)
     assert [told[:2] for told in listener.ended] == [(model, "iteration"), (model, "fit")]
+
+
+def test_a_partial_fit_is_one_epoch_to_callbacks():
+    listener = Listener()
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    model = MLPClassifier(hidden_layer_sizes=(4,), max_iter=9, random_state=0).set_callbacks(listener)
+    model.partial_fit(X, X[:, 0] > 0, classes=[False, True])
+    assert [told[1:3] for told in listener.begun] == [("fit", 1), ("epoch", 0)]
