@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from normkit import MLPClassifier, MLPRegressor
@@ -227,3 +228,15 @@ def test_early_stopping_without_any_score_keeps_the_first_weights():
     model.fit(X, X[:, 0], validation_data=(np.full((2, 3), 1e308), np.ones(2)))
     assert np.isnan(model.validation_scores_).all() and len(model.validation_scores_) == 3
     np.testing.assert_array_equal(model.coefs_[0], first[0])
+
+
+def test_another_fit_begins_its_records_anew(digits):
+    X, y = digits
+    model = MLPClassifier(hidden_layer_sizes=(4,), max_iter=2, early_stopping=True, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+        first = model.loss_curve_, model.history_, model.validation_scores_
+        model.fit(X, y)
+    assert (model.loss_curve_, model.history_, model.validation_scores_) == first
+    assert {len(values) for values in (first[0], *first[1].values(), first[2])} == {2}
+    assert model.history_["loss"] is model.loss_curve_
