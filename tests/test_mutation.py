@@ -1,7 +1,7 @@
 """The mutation test's lists: what they name is there."""
 
 import pytest
-from mutation import PARTS, ROOT, difference, survivors
+from mutation import PARTS, ROOT, UNCHANGED, copy_tree, difference, survivors
 
 
 @pytest.mark.parametrize("name", PARTS)
@@ -22,3 +22,11 @@ def test_survivors_and_what_they_change(tmp_path):
         "+    return a - 1",
     ]
     assert survivors({"a": 0, "b": 1, "c": 33, "d": None, "e": -24}) == ["a", "c"]
+
+
+def test_what_is_left_unchanged_is_there_and_marked(tmp_path):
+    copy_tree(tmp_path, PARTS["compiled"])
+    for module, names in UNCHANGED.items():
+        text = (tmp_path / "normkit" / f"{module}.py").read_text("utf-8")
+        assert text.count("# pragma: no mutate block") == len(names.split("|")), module
+    assert "@leaf" not in (tmp_path / "normkit" / "engine" / "sync.py").read_text("utf-8")

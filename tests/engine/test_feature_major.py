@@ -186,3 +186,20 @@ def test_elementwise(dtype, tolerance, n):
     np.testing.assert_allclose(xhat, (x.astype(np.float64) - high - low) * rstd, rtol=0, atol=10 * tolerance)
     expected = x.astype(np.float64).sum() + 0.5 * n
     np.testing.assert_allclose(sum_after_adding(x, dtype(0.5)), expected, atol=n * tolerance)
+
+
+@numba.njit
+def split_shares(share, chunk, out, weight):
+    leaf.split_shares(share, chunk, out, weight)
+
+
+@pytest.mark.parametrize("dtype, tolerance", TOLERANCES)
+def test_shares_within_chunks(dtype, tolerance):
+    share = shares(15, dtype, True)
+    share[4:8] = 0  # a chunk without weight: equal ones
+    out, weight = np.full(16, 7, dtype), np.full(4, 7.0)
+    split_shares(share, 4, out, weight)
+    total = [share[first:last].sum(dtype=np.float64) for first, last in ((0, 4), (4, 8), (8, 15))]
+    np.testing.assert_allclose(weight, [*total, 7], rtol=1e-14)
+    expected = [*(share[:4] / total[0]), *[0.25] * 4, *(share[8:] / total[2]), 7]
+    np.testing.assert_allclose(out, expected, rtol=tolerance)

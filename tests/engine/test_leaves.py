@@ -249,3 +249,46 @@ def test_shares_are_all_there_is_and_nearly_equal():
         parts = [share(n, thread, threads) for thread in range(threads)]
         assert [i for start, stop in parts for i in range(start, stop)] == list(range(n))
         assert max(stop - start for start, stop in parts) - min(stop - start for start, stop in parts) <= 1
+
+
+@entry
+def wait(barrier, threads):
+    return sync.wait(barrier, threads)
+
+
+@entry
+def leave(barrier):
+    sync.leave(barrier)
+
+
+def test_a_barrier_opens_for_the_last_and_for_a_team_that_is_aborted():
+    barrier, untouched = sync.new_barrier(), sync.new_barrier()
+    assert wait(barrier, 1)
+    np.testing.assert_array_equal(barrier, untouched)
+    for generation in (1, 2):  # used again at once
+        barrier[sync._ARRIVED] = 2
+        assert wait(barrier, 3)
+        assert barrier[sync._ARRIVED] == 0 and barrier[sync._GENERATION] == generation
+    for abort in (sync.abort, leave):
+        barrier = sync.new_barrier()
+        abort(barrier)
+        assert barrier[sync._ABORTED]  # or this would wait for ever
+        assert not wait(barrier, 2)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_with_both_decays(nesterov):
+    p, g, first = np.array([1.0, -2.0]), np.array([0.5, 0.25]), np.array([0.1, -0.3])
+    gradient = g + 0.2 * p
+    velocity = 0.9 * first - 0.5 * gradient
+    expected = 0.75 * p + (0.9 * velocity - 0.5 * gradient if nesterov else velocity)
+    settings = PLAIN._replace(optimizer=0, momentum=0.9, nesterov=nesterov)
+    assert update(settings, 0.5, 0.2, 0.75, p, g, first, np.empty(0)) == 5
+    np.testing.assert_allclose(p, expected, rtol=1e-14)
+    np.testing.assert_allclose(first, velocity, rtol=1e-14)
+
+
+def test_a_target_between_two_classes_costs_both():
+    p, target = np.array([[0.3]]), np.array([[0.2]])
+    expected = -0.2 * math.log(0.3) - 0.8 * math.log(0.7)
+    assert losses.mean_loss(losses.CODES["logistic"], p, target, np.empty(0)) == pytest.approx(expected, rel=1e-14)

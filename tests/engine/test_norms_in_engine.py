@@ -310,3 +310,26 @@ def test_parameters_that_are_not_trained(names, make_network, make_targets):
     np.testing.assert_array_equal(network.params[fixed], before[fixed])
     moved = np.setdiff1d(network.trainable(), fixed)
     assert (network.params[moved] != before[moved]).all()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_gradient_of_the_stretch_of_dynamic_tanh(n_threads, make_network, make_targets, any_size):
+    network = make_network(SIZES, norm="dyt", normalize_input=True)
+    trainer, targets = make_trainer(network, samples=11), make_targets("softmax", 11, SIZES[-1])
+    rows, owner = rows_of(data(11))
+
+    def loss():
+        trainer.first[...] = 0
+        return trainer.run(rows, targets, None, np.arange(11), np.array([0, 11]), n_threads)
+
+    loss()
+    gradient = trainer.first.copy()
+    for i in network.trainable(["alpha"]):
+        value = network.params[i]
+        network.params[i] = value + STEP
+        above = loss()
+        network.params[i] = value - STEP
+        below = loss()
+        network.params[i] = value
+        assert gradient[i] == pytest.approx((above - below) / (2 * STEP), abs=TOLERANCE)
+        assert abs(gradient[i]) > 1e-4

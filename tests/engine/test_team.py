@@ -215,3 +215,27 @@ def test_blas_is_limited_by_a_fit_in_any_thread(spied, two_blas_threads):
     thread.start()
     thread.join(60)
     assert len(spied) == 6 and all(seen == {1} for seen in spied)
+
+
+def test_ctrl_c_while_threads_start_frees_those_that_wait(monkeypatch):
+    start, join, barriers, left = threading.Thread.start, threading.Thread.join, [], []
+
+    def work(thread, threads, barrier):
+        barriers.append(barrier)
+        left.append(wait(barrier, threads))
+
+    def interrupted(thread):
+        if threading.active_count() > before:
+            raise KeyboardInterrupt
+        start(thread)
+
+    wait(sync.new_barrier(), 1)
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", interrupted)
+        patch.setattr(threading.Thread, "join", lambda thread: join(thread, 10))
+        with pytest.raises(KeyboardInterrupt):
+            team.run(work, 3)
+    ended = list(left)
+    sync.abort(barriers[0])  # nobody waits for ever where the test fails
+    assert ended == [False]

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn import neural_network
 from sklearn.exceptions import ConvergenceWarning
 
 from normkit import MLPClassifier, MLPRegressor
@@ -116,3 +117,15 @@ def test_a_loss_that_overflows_ends_with_a_warning_and_a_finite_model(normalizat
     with pytest.warns(ConvergenceWarning, match="lbfgs failed to converge after 0 iteration"):
         model.fit(X, X[:, 0] * 1e160)
     assert np.isfinite(model.predict(X)).all() and model.n_iter_ == 0
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_rows_by_chunks_are_scikit_learns_loss_of_all_rows(weighted, digits, monkeypatch):
+    X, y = digits
+    weight = np.random.default_rng(0).uniform(0, 3, len(y)) if weighted else None
+    monkeypatch.setattr("normkit.estimators._lbfgs.CHUNK", 70)  # of 300
+    fit = {**FIT, "alpha": 0.5, "max_iter": 5}
+    mine, theirs = (estimator(**fit).fit(X, y, weight) for estimator in (MLPClassifier, neural_network.MLPClassifier))
+    assert mine.loss_ == pytest.approx(theirs.loss_, rel=1e-10)
+    for a, b in zip([*mine.coefs_, *mine.intercepts_], [*theirs.coefs_, *theirs.intercepts_], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.callback import ProgressBar, ScoringMonitor
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
 
 from normkit import MLPClassifier, MLPRegressor
@@ -222,3 +223,29 @@ def test_scikit_learn_progress_bar_and_monitor(digits, capsys):
     assert sorted(name for name, _ in scores) == ["epoch", "epoch", "epoch", "fit"]
     final = model.score(*digits)
     assert dict(scores) == {"epoch": final, "fit": final}
+
+
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid value:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_early_stopping_without_any_score_keeps_the_first_weights():
+    rng = np.random.default_rng(0)
+    X, first = rng.normal(size=(30, 3)), [np.full((3, 1), 2.0)]
+    model = MLPRegressor(
+        hidden_layer_sizes=(), coefs_init=first, early_stopping=True, max_iter=3, learning_rate_init=0.1
+    )
+    # the outputs of these rows overflow
+    model.fit(X, X[:, 0], validation_data=(np.full((2, 3), 1e308), np.ones(2)))
+    assert np.isnan(model.validation_scores_).all() and len(model.validation_scores_) == 3
+    np.testing.assert_array_equal(model.coefs_[0], first[0])
+
+
+def test_another_fit_begins_its_records_anew(digits):
+    X, y = digits
+    model = MLPClassifier(hidden_layer_sizes=(4,), max_iter=2, early_stopping=True, random_state=0)
+    with pytest.warns(ConvergenceWarning):
+        model.fit(X, y)
+        first = model.loss_curve_, model.history_, model.validation_scores_
+        model.fit(X, y)
+    assert (model.loss_curve_, model.history_, model.validation_scores_) == first
+    assert {len(values) for values in (first[0], *first[1].values(), first[2])} == {2}
+    assert model.history_["loss"] is model.loss_curve_

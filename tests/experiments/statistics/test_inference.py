@@ -8,6 +8,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from normkit.experiments.statistics.inference import (
+    Estimate,
     _common_variance,
     bootstrap_interval,
     estimate,
@@ -254,3 +255,20 @@ def test_steps_and_overlapping_folds_make_the_probability_less_sure():
     sure, stepped = probability_best(scores)[1], probability_best(scores, step=0.1)[1]
     assert sure == 1 and 0.8 < probability_best(scores, step=0.1, overlap=0.5)[1] < stepped < 1
     assert probability_best(scores[:1]) is None
+
+
+@pytest.mark.parametrize("error", [0.25, 0.4])
+def test_shared_variance_needs_fewer_seeds_by_its_degrees_of_freedom(error):
+    # 8 degrees of freedom from 5 values: twice those of the values alone, for any number of seeds
+    found = Estimate(1.0, error, 5, 8.0)
+
+    def power(n):  # simulated: a mean, and a variance apart from it
+        rng, freedom = np.random.default_rng(0), 2 * (n - 1)
+        error_of_n = error * math.sqrt(5 / n)
+        means = rng.normal(1.0, error_of_n, 50_000)
+        errors = error_of_n * np.sqrt(rng.chisquare(freedom, 50_000) / freedom)
+        return np.mean(means / errors > stats.t.isf(0.025, freedom))
+
+    seeds = seeds_needed(found, 1)
+    assert power(seeds) > 0.81 and power(seeds - 1) < 0.79  # five standard errors from 80 %
+    assert seeds < seeds_needed(found._replace(freedom=4.0), 1)
