@@ -88,19 +88,20 @@ def test_one_rank_raises(number, outcomes):
 
 
 def test_a_copy_of_the_model_is_of_one_process(start):
-    program = HEAD + """
+    result = start(HEAD + """
 import copy
 copies = []
-def fit():
-    model = MLPClassifier(**FIT)
-    model.set_params(epoch_callback=lambda m: copies.append(copy.deepcopy(m)))
-    distributed.fit(model, X, y)
-    if rank == 0:
-        np.testing.assert_array_equal(copies[-1].predict_proba(X), model.predict_proba(X))
-        copies[-1].set_params(warm_start=True, epoch_callback=None, max_iter=1).fit(X, y)  # waits for no other
-        assert len(copies[-1].loss_curve_) == 5
-""" + TELL  # fmt: skip
-    assert told(start(program).end(120)) == {"0": "fitted", "1": "fitted"}
+model = MLPClassifier(**FIT, epoch_callback=lambda m: copies.append(copy.deepcopy(m)))
+distributed.fit(model, X, y)
+if rank == 0:
+    np.testing.assert_array_equal(copies[-1].predict_proba(X), model.predict_proba(X))
+    copies[-1].set_params(warm_start=True, epoch_callback=None, max_iter=1).fit(X, y)  # waits for no other
+    assert len(copies[-1].loss_curve_) == 5
+print(f"<rank {rank}: fitted>", flush=True)
+""").end(120)  # fmt: skip
+    assert result.code == 0 and sorted(re.findall(r"<rank \d: fitted>", result.out)) == [
+        "<rank 0: fitted>", "<rank 1: fitted>",
+    ], result.out + result.err  # fmt: skip
 
 
 def test_error_within_an_epoch_aborts(start):

@@ -59,7 +59,9 @@ def test_rows_of_a_regression_have_the_units_of_the_file(tmp_path, csv):
 
 def test_labels_that_are_no_classes(csv):
     parts = split(load(csv, "kind"), 0)
-    with pytest.raises(DataError, match=r"labels to compare with, as [0-9.]+, are none of the model's classes, no, yes$"):
+    with pytest.raises(
+        DataError, match=r"labels to compare with, as [0-9.]+, are none of the model's classes, no, yes$"
+    ):
         load_rows(csv, parts.preprocessor, parts.classes, "price")
 
 

@@ -227,7 +227,9 @@ def test_missing_values(tmp_path, missing):
     made.loc[20:30, "colour"] = None
     made.to_csv(tmp_path / "t.csv", index=False)
     if missing == "refuse":
-        with pytest.raises(DataError, match="t.csv, line 5, column 'width': the value is missing .18 in width, colour.*impute"):
+        with pytest.raises(
+            DataError, match="t.csv, line 5, column 'width': the value is missing .18 in width, colour.*impute"
+        ):
             load(str(tmp_path / "t.csv"), "kind")
         return
     loaded = load(str(tmp_path / "t.csv"), "kind", missing="impute")
