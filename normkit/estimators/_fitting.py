@@ -175,7 +175,8 @@ class FittingMLP(EpochsMLP):
 
     def _check_network(self, sizes):
         """Refuse to go on with what the parameters and the data do not describe any more."""
-        wanted, given = self._signature(), self._network_signature
+        wanted = self._signature()
+        given = getattr(self, "_network_signature", wanted)  # coefs_ may have been set by hand before any fit
         if wanted["sizes"] != sizes:
             raise ValueError(
                 f"the model has layers of sizes {wanted['sizes']}, but hidden_layer_sizes and the data now ask for "
