@@ -17,16 +17,17 @@ def inside():
     return sorted({"numba", "sklearn"} & set(sys.modules)), os.environ["OMP_NUM_THREADS"], os.getppid()
 
 if __name__ == "__main__":
+    from multiprocessing import forkserver
+
     from normkit.experiments.running import workers
 
     workers.start_early()
     assert "numba" not in sys.modules and "sklearn" not in sys.modules and os.environ["OMP_NUM_THREADS"] == "3"
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    (server,) = (child for child in children if "forkserver" in Path(f"/proc/{child}/cmdline").read_text())
+    server = forkserver._forkserver._forkserver_pid
     status = Path(f"/proc/{server}/status").read_text().splitlines()
     print(next(line.split()[1] for line in status if line.startswith("SigBlk")))
     with workers.context().Pool(1) as pool:
-        print(pool.apply(inside) == (["numba", "sklearn"], "1", int(server)))
+        print(pool.apply(inside) == (["numba", "sklearn"], "1", server))
 """
 
 
