@@ -13,12 +13,10 @@ SIZES, BATCH = (5, 9, 6, 3), 4
 
 @pytest.fixture
 def engine(request):
-    before = numba.get_num_threads()
     problem = Problem(list(SIZES), threads=min(2, numba.config.NUMBA_NUM_THREADS))
     made = gemm.Engine(problem, request.param)
     yield made
     made.blas.close()
-    numba.set_num_threads(before)
 
 
 @pytest.mark.skipif(not (SLOW or numba.config.DISABLE_JIT), reason="nightly: it compiles for seconds, and few use it")

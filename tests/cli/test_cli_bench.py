@@ -11,19 +11,11 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
-from typing import NamedTuple
 
 import pytest
 from crew_here import Here
 
 from normkit.bench import run, suite
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
 
 SMALL = (
     "bench", "--kernels", "--functions", "layer_norm", "--shapes", "4x8", "--peers", "numpy", "--threads", "1",
@@ -188,19 +180,18 @@ def test_dry_run_of_the_gpu(tmp_path):
 
     def normkit(*arguments):  # a process, whose stderr the worker writes to
         command = [sys.executable, "-m", "normkit", *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-        return Result(done.returncode, done.stdout, done.stderr)
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
 
     dry = ("bench", "--device", "cuda", "--dry-run", "--kernels", "--functions", "rms_norm")
     first = normkit(*dry, "--output", "gpu.json")
-    assert first.code == 0, first.err
-    assert "rms_norm, forward" in first.out and "dry run" in first.out and "kernels: " in first.err
+    assert first.returncode == 0, first.stderr
+    assert "rms_norm, forward" in first.stdout and "dry run" in first.stdout and "kernels: " in first.stderr
     kept = json.loads((tmp_path / "gpu.json").read_text())
     assert kept["kind"] == "gpu" and kept["quick"] and "training" not in kept["sections"]
     again = normkit(*dry, "--quiet", "--compare", "gpu.json", "--format", "json")
-    assert again.code == 0 and again.err == ""
-    assert {case["key"] for case in json.loads(again.out)["comparison"]["cases"]} == set(
+    assert again.returncode == 0 and again.stderr == ""
+    assert {case["key"] for case in json.loads(again.stdout)["comparison"]["cases"]} == set(
         kept["sections"]["kernels"]["cases"]
     )
     refused = normkit(*SMALL, "--compare", "gpu.json")  # before anything runs
-    assert refused.code == 2 and refused.err == "Error: gpu.json is a result of another device\n"
+    assert refused.returncode == 2 and refused.stderr == "Error: gpu.json is a result of another device\n"

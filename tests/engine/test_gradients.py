@@ -5,6 +5,7 @@ import itertools
 import numba
 import numpy as np
 import pytest
+from differences import central_differences
 
 from normkit.engine.rows import rows_of
 from normkit.engine.trainer import Trainer
@@ -45,15 +46,7 @@ def assert_gradient_is_right(network, targets, weight=None, n_threads=1):
     if numba.config.DISABLE_JIT:  # a step takes a hundred times as long
         indices = indices[::7]
         gradient[np.setdiff1d(np.arange(gradient.size), indices)] = 0
-    numeric = np.zeros_like(gradient)
-    for i in indices:
-        value = network.params[i]
-        network.params[i] = value + STEP
-        above = loss()
-        network.params[i] = value - STEP
-        below = loss()
-        network.params[i] = value
-        numeric[i] = (above - below) / (2 * STEP)
+    numeric = central_differences(network.params, indices, loss, STEP)
     assert np.abs(numeric).max() > 1e-3
     np.testing.assert_allclose(gradient, numeric, rtol=0, atol=TOLERANCE * max(1, np.abs(numeric).max()))
 
