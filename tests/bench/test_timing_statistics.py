@@ -19,6 +19,11 @@ def test_one_sample_has_no_spread():
     assert spread([1.0, 2.0, 3.0]).half == pytest.approx(0.3)  # from 1.4 to 2.6 around 2
 
 
+def test_equal_times_stay_equal():
+    for value in np.random.default_rng(0).uniform(0.1, 10, size=100).tolist():
+        assert spread([value] * 3) == Spread(value, value, value)
+
+
 def test_an_outlier_moves_neither_the_middle_nor_the_spread_far():
     assert spread([10.0] * 9 + [1e6]) == Spread(10.0, 10.0, 10.0)
 

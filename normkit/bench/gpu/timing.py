@@ -2,6 +2,9 @@
 
 import gc
 import statistics
+from dataclasses import asdict
+
+from normkit.bench.statistics import spread
 
 ROUNDS, SAMPLES = 5, 10
 FEW = (2, 3)
@@ -10,8 +13,7 @@ MODES = ("cold", "warm")
 
 def quantiles(samples):
     """Return the 20th, 50th and 80th percentile, to four digits."""
-    cuts = statistics.quantiles(samples, n=10, method="inclusive") if len(samples) > 1 else samples * 9
-    return {name: number(cuts[i]) for name, i in (("p20", 1), ("p50", 4), ("p80", 7))}
+    return {name: number(value) for name, value in asdict(spread(samples)).items()}
 
 
 def number(value):
