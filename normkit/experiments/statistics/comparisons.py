@@ -46,8 +46,8 @@ class Design:
         return "--seeds 5" if self.seeds < 5 else "more --seeds"
 
     def amount(self, pairs: int) -> str:
-        """Say how many runs something rests on."""
-        return f"{pairs} runs" if self.folds > 1 else f"{pairs} seed{'s' if pairs != 1 else ''}"
+        """Say how many runs something rests on, two at least."""
+        return f"{pairs} runs" if self.folds > 1 else f"{pairs} seeds"
 
 
 class Comparisons:

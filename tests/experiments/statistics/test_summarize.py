@@ -10,6 +10,7 @@ from planted_runs import N, planted, run
 from scipy import stats
 
 from normkit.experiments.errors import DataError
+from normkit.experiments.statistics.candidates import Candidate, paired
 from normkit.experiments.statistics.inference import estimate
 from normkit.experiments.statistics.summary import summarize
 
@@ -99,6 +100,23 @@ def test_divergence_counts_against_a_representative():
     tame = planted({"batch": [0.5, 0.5, 0.5]}, learning_rate=0.01, validation_score=0.5)
     summary = summarize(wild + tame + planted({"none": [0.4, 0.4, 0.4]}))
     assert summary.contrasts[0].difference == pytest.approx(0.1)
+
+
+def test_the_share_of_diverged_runs_counts_against_a_representative_not_their_number():
+    often = planted({"batch": [0.9, None]}, learning_rate=0.1, validation_score=0.9)
+    rarely = planted({"batch": [0.5] * 8 + [None, None]}, learning_rate=0.01, validation_score=0.5)
+    summary = summarize(often + rarely + planted({"none": [0.4] * 10}))
+    assert summary.contrasts[0].difference == pytest.approx(0.1)
+
+
+def test_a_value_that_one_of_two_runs_lacks_is_not_paired():
+    def candidate(*losses):
+        runs = [run(0.5, seed=seed, test_loss=loss) for seed, loss in enumerate(losses)]
+        return Candidate("batch", runs[0].config, runs)
+
+    first, second = candidate(0.5, None, 0.7, 1e300), candidate(0.25, 0.5, None, 0.5)
+    assert paired(first, second, lambda one: one.test_loss) == [0.25]
+    assert paired(second, first, lambda one: one.test_loss) == [-0.25]
 
 
 def test_probabilities_and_ties_of_a_group():
