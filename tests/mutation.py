@@ -65,7 +65,8 @@ PARTS = {
         "estimators/test_norm_family estimators/test_folding estimators/test_data_layouts "
         "estimators/test_persistence estimators/test_persistence_pickle estimators/test_sklearn_parity "
         "estimators/test_callback_arguments trust/test_divergence",
-        "test_gradient wide_layers tiles_differ any_number_of_threads interrupt_keeps another_process skops",
+        "test_gradient wide_layers tiles_differ any_number_of_threads interrupt_keeps another_process skops "
+        "test_sparse partial_fit_in_pieces",
     ),
     "compiled": Part(
         "math/activations math/losses math/updates math/random kernels/cpu/feature_major engine/noise "

@@ -54,9 +54,9 @@ class Parts:
         first = 0
         for start, stop, count in self.cuts:
             if self.last:
-                cut = [None if a is None else a[start:stop].reshape(count, -1, self.channels) for a in arrays]
+                cut = [a[start:stop].reshape(count, -1, self.channels) for a in arrays]
             else:
-                cut = [None if a is None else a[start * self.channels : stop * self.channels] for a in arrays]
+                cut = [a[start * self.channels : stop * self.channels] for a in arrays]
             yield count, slice(first * self.groups, (first + count) * self.groups), *cut
             first += count
 

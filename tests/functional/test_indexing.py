@@ -69,6 +69,15 @@ def test_layouts_have_no_end():
     assert math.prod(_channels.sample_parts(x, 3, 5).layout.shape) == math.prod(shape)
 
 
+def test_the_order_of_memory():
+    x = np.zeros((2, 5, 6, 3))
+    moved = x.transpose(0, 3, 1, 2)  # channels last in memory
+    assert _layouts.memory_order(x) is None
+    assert _layouts.memory_order(moved) == _layouts.memory_order(moved, first=True) == (0, 2, 3, 1)
+    assert _layouts.memory_order(x.T) == (3, 2, 1, 0) and _layouts.memory_order(x.T, first=True) is None
+    assert _layouts.memory_order(moved[:, ::2]) is None  # of every other channel, no order is that of all memory
+
+
 @numpy_math
 def sums(x, p, count):
     return moments.sums_of_rows(x, p, count, 1, 0.0, 1.0)
