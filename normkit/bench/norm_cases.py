@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+# NumPy imports it when it is first used, and Ctrl-C during the import would be lost
+from numpy.random import default_rng
+
 DTYPES = ("float32", "bfloat16")
 DIRECTIONS = ("forward", "backward")
 ROWS = ((8, 64), (64, 256), (512, 1024), (4096, 768), (20000, 256), (8192, 4096))
@@ -112,7 +115,7 @@ def round_to_bfloat16(a):
 
 def draw(case, seed=0):
     """Return x, dy, gamma and beta as float32 arrays of values that the case's type has."""
-    rng = np.random.default_rng(seed)
+    rng = default_rng(seed)
     shapes = (case.shape, case.shape, case.channels, case.channels)
     arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
     arrays[0] += np.float32(0.5)

@@ -29,6 +29,8 @@ _IDLE_S = 20
 # times that all workers may be lost without a run coming back
 _LOSSES = 3
 _CONNECT_S = 20
+# a cluster listens for HTTP also without its dashboard, at a port that another may have, and for other machines too
+_ANY_PORT_HERE = "127.0.0.1:0"
 # until loky's thread has taken a task over, which it does at once unless it failed
 _TAKEN_MS = 10_000
 
@@ -138,7 +140,7 @@ def dask(work: Work, tasks: Iterable[Task], jobs: int, scheduler: str | None = N
         address = scheduler
         if address is None:
             address = stack.enter_context(
-                LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=50)
+                LocalCluster(n_workers=jobs, threads_per_worker=1, dashboard_address=_ANY_PORT_HERE, silence_logs=50)
             )
         try:
             client = stack.enter_context(Client(address, timeout=_CONNECT_S))

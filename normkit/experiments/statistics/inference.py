@@ -156,7 +156,8 @@ def seeds_needed(found: Estimate, factor: float, folds: int = 1, overlap: float 
         n = seeds * folds
         shift = abs(found.mean) / (spread * np.sqrt(1 / n + overlap))
         limit = stats.t.isf((1 - CONFIDENCE) / factor / 2, gain * (n - 1))
-        return 1.0 if shift > 5 * limit else float(stats.nct.sf(limit, gain * (n - 1), shift))
+        with np.errstate(divide="ignore"):  # that SciPy 1.13 warns of, on its way to the right number
+            return 1.0 if shift > 5 * limit else float(stats.nct.sf(limit, gain * (n - 1), shift))
 
     least = 2 if folds == 1 else 1
     found_at = bisect_left(range(least, MOST_SEEDS + 1), POWER, key=power) + least

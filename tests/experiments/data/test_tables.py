@@ -46,7 +46,7 @@ def test_csv_is_pandas(tmp_path):
     })  # fmt: skip
     frame.to_csv(tmp_path / "table.csv")  # with row numbers in a column without name
     columns = read_csv(tmp_path / "table.csv")
-    again = pd.read_csv(tmp_path / "table.csv", index_col=0)
+    again = pd.read_csv(tmp_path / "table.csv", index_col=0, float_precision="round_trip")
     assert list(columns.values) == list(frame) and columns.notes
     for name in ("whole", "real", "gaps"):
         np.testing.assert_array_equal(columns.as_numbers(name), frame[name].to_numpy(float))

@@ -78,7 +78,7 @@ def test_the_bootstrap_interval_is_scipys_over_the_means_of_seeds():
     scores = np.random.default_rng(0).normal(0.8, 0.1, (6, 2))
     runs = [run(scores[s, f], seed=s, fold=f) for s in range(6) for f in range(2)]
     (cell,) = summarize(runs, interval="bootstrap").cells
-    expected = stats.bootstrap((scores.mean(axis=1),), np.mean, n_resamples=20000, rng=1).confidence_interval
+    expected = stats.bootstrap((scores.mean(axis=1),), np.mean, n_resamples=20000, random_state=1).confidence_interval
     assert (cell.low, cell.high) == pytest.approx((expected.low, expected.high), abs=0.005)
     (one,) = summarize(planted({"none": [0.5]}), interval="bootstrap").cells
     assert (one.low, one.high) == (None, None)
