@@ -1,6 +1,7 @@
 """Verdicts on planted runs: what they claim, what they say, and how often they are wrong."""
 
 import importlib.util
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from planted_runs import N, planted, run
 from scipy import stats
 from slow import nightly
 
+from normkit.experiments.statistics.comparisons import Design
 from normkit.experiments.statistics.inference import estimate, holm_factors, moderated
 from normkit.experiments.statistics.summary import summarize
 from normkit.experiments.statistics.texts import decimals, listed, p_text
@@ -262,6 +264,18 @@ def test_the_last_sentence():
     assert over(up, down) == (
         "Over all batch sizes: no choice is best or tied with the best at each of them, it depends on the size."
     )
+    three = {"none": BASE, "batch": BASE + up, "layer": BASE + up + noise}
+    assert summarize(planted(three, 8) + planted(three, 16)).overall == (
+        "Over all batch sizes: batch and layer are each best or tied with the best at every one."
+    )
+
+
+def test_a_step_of_accuracy_is_one_of_the_fewest_test_rows():
+    runs = planted({"none": [0.5, 0.6]})
+    assert Design(runs).step == 1 / N
+    assert Design([*runs, replace(runs[0], test_samples=1)]).step == 1
+    assert Design([replace(run, test_samples=0) for run in runs]).step == 0
+    assert Design(planted({"none": [0.5]}, metric="r2")).step == 0
 
 
 def test_no_last_sentence_where_a_batch_size_was_not_compared():
