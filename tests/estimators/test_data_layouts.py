@@ -42,6 +42,13 @@ def with_index_type(X, indices, indptr):
     return X
 
 
+def with_gaps(X):
+    X = scipy.sparse.csr_matrix(X)
+    for name in ("data", "indices", "indptr"):
+        setattr(X, name, np.repeat(getattr(X, name), 2)[::2])
+    return X
+
+
 def with_repeated_entries(X):
     """Every value in two halves, columns in falling order."""
     rows, columns = np.nonzero(X)
@@ -65,6 +72,7 @@ LAYOUTS = {
     "csr int64": lambda X: with_index_type(X, np.int64, np.int64),
     "csr int32 and int64": lambda X: with_index_type(X, np.int32, np.int64),
     "csr with repeated entries": with_repeated_entries,
+    "csr of every other number": with_gaps,
     "csc": scipy.sparse.csc_matrix,
     "coo": scipy.sparse.coo_array,
 }

@@ -129,3 +129,9 @@ def test_rows_by_chunks_are_scikit_learns_loss_of_all_rows(weighted, digits, mon
     assert mine.loss_ == pytest.approx(theirs.loss_, rel=1e-10)
     for a, b in zip([*mine.coefs_, *mine.intercepts_], [*theirs.coefs_, *theirs.intercepts_], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9)
+
+
+def test_a_fit_by_lbfgs_keeps_nothing_of_an_earlier_solver(digits):
+    model = MLPClassifier(**{**FIT, "solver": "adam", "max_iter": 2}).fit(*digits)
+    model.set_params(**FIT).fit(*digits)
+    assert vars(model).keys() == vars(MLPClassifier(**FIT).fit(*digits)).keys()

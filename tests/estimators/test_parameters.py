@@ -31,7 +31,8 @@ def test_activation_per_layer(second, digits):
     np.testing.assert_allclose(model.hidden_activations(X, 0), a, rtol=1e-9, atol=1e-12)
     a = ACTIVATIONS[second](a @ model.coefs_[1] + model.intercepts_[1])
     np.testing.assert_allclose(model.hidden_activations(X, 1), a, rtol=1e-9, atol=1e-12)
-    np.testing.assert_array_equal(model.hidden_activations(X, 1), model.hidden_activations(X, -1))
+    for layer in (0, 1):
+        np.testing.assert_array_equal(model.hidden_activations(X, layer - 2), model.hidden_activations(X, layer))
     p = scipy.special.softmax(a @ model.coefs_[2] + model.intercepts_[2], axis=1)
     np.testing.assert_allclose(model.predict_proba(X), p, rtol=1e-9)
 

@@ -91,6 +91,7 @@ def assert_same(ours, theirs, X, rtol):
         lists += ["loss_curve_"]
         if theirs.solver == "sgd":  # scikit-learn keeps Adam's with its bias correction there
             np.testing.assert_allclose(ours._optimizer.learning_rate, theirs._optimizer.learning_rate, rtol=1e-12)
+            assert ours._optimizer.momentum == theirs._optimizer.momentum
         assert ours._no_improvement_count == theirs._no_improvement_count
     values = ["loss_"]
     if theirs.early_stopping:

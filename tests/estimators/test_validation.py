@@ -112,8 +112,9 @@ def test_early_stopping_restores_everything(given, digits):
 def test_bad_validation_data(digits):
     X, y = digits
     model = MLPClassifier(max_iter=1, **FIT)
-    with pytest.raises(ValueError, match=r"validation_data must be a tuple \(X, y\)"):
-        model.fit(X, y, validation_data=X)
+    for wrong, got in ((X, "<class 'numpy.ndarray'>"), ((X,), "a tuple of 1"), ((X, y, None, None), "a tuple of 4")):
+        with pytest.raises(ValueError, match=rf"validation_data must be a tuple \(X, y\) or .*, got {got}"):
+            model.fit(X, y, validation_data=wrong)
     with pytest.raises(ValueError, match="63 features"):
         model.fit(X, y, validation_data=(X[:, 1:], y))
     with pytest.raises(ValueError, match="classes"):

@@ -11,7 +11,7 @@ from normkit import MLPClassifier, MLPRegressor, load
 from normkit.engine.network import Network
 from normkit.engine.norms import NORMS
 from normkit.engine.trainer import Trainer
-from normkit.estimators._divergence import LastFinite
+from normkit.estimators._divergence import LastFinite, is_finite
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(40, 3))
@@ -37,6 +37,14 @@ def diverged(model, *data):
     with pytest.warns(ConvergenceWarning, match=r"Training diverged: epoch \d+ ended") as caught:
         model.fit(*data)
     return int(str(caught[0].message).split("epoch ")[1].split()[0])
+
+
+def test_numbers_whose_sum_is_not_finite_may_be_finite():
+    def of(*statistics):
+        return SimpleNamespace(params=np.ones(3, np.float32), statistics=[np.array(s, np.float32) for s in statistics])
+
+    assert is_finite(of()) and is_finite(of([1e38] * 9))
+    assert not is_finite(of([1e38] * 9, [np.inf])) and not is_finite(of([0, np.nan]))
 
 
 def test_the_model_of_the_epoch_before_stays():
