@@ -19,6 +19,10 @@ from normkit.estimators._samples import Samples
 
 # what scikit-learn's callbacks need to be taken down after a fit that failed
 _OF_CALLBACKS = ("_callback_fit_ctx", "_skl_callbacks_to_teardown")
+# of training, which a first fit begins anew
+_RECORDS = (
+    "loss_curve_", "history_", "validation_scores_", "best_validation_score_", "best_loss_", "_no_improvement_count",
+)  # fmt: skip
 
 
 class FittingMLP(EpochsMLP):
@@ -143,7 +147,7 @@ class FittingMLP(EpochsMLP):
         self.intercepts_ = [np.asarray(intercept, dtype) for intercept in intercepts]
         self._link()
         self._check_biases()
-        for record in ("loss_curve_", "history_", "validation_scores_", "best_validation_score_", "best_loss_"):
+        for record in _RECORDS:
             self.__dict__.pop(record, None)
         if self.solver != "lbfgs":
             self._start_records()
