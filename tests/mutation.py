@@ -63,7 +63,8 @@ PARTS = {
         "engine/test_step engine/test_team engine/test_exchange engine/test_norms_in_engine estimators/test_parameters "
         "estimators/test_validation estimators/test_norms estimators/test_regularization estimators/test_lbfgs "
         "estimators/test_norm_family estimators/test_folding estimators/test_data_layouts "
-        "estimators/test_persistence estimators/test_persistence_pickle estimators/test_sklearn_parity "
+        "estimators/test_persistence estimators/test_persistence_pickle estimators/test_plain_values "
+        "estimators/test_sklearn_parity "
         "estimators/test_callback_arguments trust/test_divergence",
         "test_gradient wide_layers tiles_differ any_number_of_threads interrupt_keeps another_process skops "
         "test_sparse partial_fit_in_pieces",

@@ -70,6 +70,11 @@ def test_shares_whose_tiles_differ(below, any_size):
     np.testing.assert_allclose(two.coefs_[0], one.coefs_[0], rtol=1e-9, atol=1e-12)
 
 
+@numba.njit(nogil=True)
+def wait(barrier, threads):
+    return sync.wait(barrier, threads)
+
+
 def test_threads_that_cannot_start(any_size, monkeypatch):
     """The first worker starts, the second does not: all the work falls to the caller's thread."""
     rng = np.random.default_rng(0)
@@ -87,11 +92,9 @@ def test_threads_that_cannot_start(any_size, monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", sometimes)
     assert_identical(numbers_of(MLPClassifier(n_threads=3, **fit).fit(X, y), X), expected)
     assert len(calls) > 2
-
-
-@numba.njit(nogil=True)
-def wait(barrier, threads):
-    return sync.wait(barrier, threads)
+    ran = []
+    assert team.run(lambda thread, threads, barrier: wait(barrier, threads) and ran.append((thread, threads)), 3) == 1
+    assert ran == [(0, 1)]
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
