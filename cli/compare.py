@@ -153,7 +153,7 @@ def _train(experiment, execution, store, notes, console):
                 shown.add(run)
     except WorkersLost as error:
         advice = f"; {_resuming(store.path)} goes on" if store else ""
-        raise click.ClickException(f"{error}; fewer --jobs take less memory{advice}") from None
+        raise click.ClickException(f"{error}{advice}") from None
     except KeyboardInterrupt:
         if store:
             # not those counted here: the interrupt may have come between the file and the list

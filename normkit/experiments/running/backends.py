@@ -54,7 +54,7 @@ class Work:
 
 
 class WorkersLost(Exception):
-    """Worker processes were killed again and again, so that no run came back."""
+    """There is nothing left that could do the runs; the message says why."""
 
 
 def serial(work: Work, tasks: Iterable[Task]) -> Iterator[Run]:
@@ -80,7 +80,9 @@ def loky(work: Work, tasks: Iterable[Task], jobs: int) -> Iterator[Run]:
             except _Broken as error:
                 losses += 1
                 if losses == _LOSSES:
-                    raise WorkersLost(f"worker processes were killed {losses} times, with no run ended") from error
+                    raise WorkersLost(
+                        f"worker processes were killed {losses} times, with no run ended; fewer --jobs take less memory"
+                    ) from error
             left = [task for task in left if task not in done]
 
 
@@ -160,9 +162,10 @@ def _on_cluster(client, work, tasks):
             data[task.split] = client.scatter(work.split(task.split), broadcast=True, hash=False)
         return client.submit(_perform_checked, _versions(), data[task.split], task, work.diagnose, pure=False)
 
-    running = {submit(task): task for task in tasks}
-    ended = as_completed(running, raise_errors=False)
+    running: dict[Any, Task] = {}
     try:
+        running.update((submit(task), task) for task in tasks)
+        ended = as_completed(running, raise_errors=False)
         for future in ended:
             task = running.pop(future)
             if future.status == "finished":
@@ -174,6 +177,8 @@ def _on_cluster(client, work, tasks):
                 again = submit(task)
                 running[again] = task
                 ended.add(again)
+    except OSError as error:  # of the scheduler, or because no worker is left
+        raise WorkersLost(f"the Dask cluster is lost: {one_line(error)}") from None
     finally:
         client.cancel(list(running))
 

@@ -67,14 +67,18 @@ def losses(run):
     return run.status, run.test_loss, run.curves["loss"], run.curves["val_loss"]
 
 
-def test_a_killed_worker_changes_nothing(cluster):
+def wait_for_workers(there, count):
     from distributed import Client
 
+    with Client(there.address) as client:
+        client.wait_for_workers(count, timeout=120)
+
+
+def test_a_killed_worker_changes_nothing(cluster):
     experiment = Experiment(VALUES)
     expected = {run.run_id: losses(run) for run in experiment.run(experiment.tasks, "serial", 1)}
     there = cluster(2)
-    with Client(there.address) as client:
-        client.wait_for_workers(2, timeout=60)
+    wait_for_workers(there, 2)
     found = []
     for run in experiment.run(experiment.tasks, "dask", 1, there.address):
         found.append(run)
@@ -115,6 +119,21 @@ def test_a_scheduler_without_workers_or_none_at_all_is_told(cluster, monkeypatch
         list(experiment.run(experiment.tasks, "dask", 1, "tcp://127.0.0.1:1"))
     with pytest.raises(DataError, match="no Dask scheduler answers at nonsense://"):
         list(experiment.run(experiment.tasks, "dask", 1, "nonsense://"))
+
+
+@pytest.mark.parametrize("lost", ["scheduler", "workers"])
+def test_a_cluster_that_is_lost_ends_the_experiment(cluster, monkeypatch, lost):
+    monkeypatch.setattr(backends, "_CONNECT_S", 5)
+    there = cluster(1)
+    wait_for_workers(there, 1)
+    experiment = Experiment(VALUES)
+    found = []
+    with pytest.raises(backends.WorkersLost, match="the Dask cluster is lost: .+"):
+        for run in experiment.run(experiment.tasks, "dask", 1, there.address):
+            found.append(run.status)
+            if len(found) == 2:
+                (there.scheduler if lost == "scheduler" else there.workers[0]).kill()
+    assert 2 <= len(found) < len(experiment.tasks) and set(found) == {"ok"}
 
 
 def test_a_cluster_of_this_machine_is_started_where_none_is_named():
