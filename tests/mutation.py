@@ -46,6 +46,7 @@ PARTS = {
         "functional/_moving functional/_rms_norm functional/_rows reference",
         "functional/test_values functional/test_errors functional/test_batch_norm functional/test_row_norms "
         "functional/test_update_running functional/test_reference functional/test_empty functional/test_memory "
+        "functional/test_indexing "
         "functional/test_array_kinds functional/test_cuda_dispatch functional/test_cuda_errors",
         "parallel",
     ),

@@ -37,6 +37,20 @@ def test_activation_per_layer(second, digits):
     np.testing.assert_allclose(model.predict_proba(X), p, rtol=1e-9)
 
 
+@pytest.mark.parametrize("estimator", [MLPClassifier, MLPRegressor])
+def test_a_new_model_has_its_parameters_and_nothing_else(estimator):
+    model = estimator()
+    assert vars(model) == model.get_params()
+
+
+@pytest.mark.parametrize("name", ["logistic", "relu"])
+def test_a_list_of_one_activation_is_that_activation(name, digits):
+    # the first weights of the output layer, too, which are drawn by the activation before
+    one, listed = (MLPClassifier((9, 8), a, max_iter=2, random_state=0).fit(*digits) for a in (name, [name] * 2))
+    for a, b in zip(one.coefs_, listed.coefs_, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("layer", [2, -3, 10])
 def test_no_such_layer(layer, digits):
     model = MLPClassifier((9, 8), max_iter=1).fit(*digits)

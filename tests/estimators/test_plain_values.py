@@ -30,9 +30,9 @@ def test_arrays_and_random_states_within_others_return():
     fresh, used = np.random.RandomState(0), np.random.RandomState(0)
     used.normal(size=3)
     arrays = {}
-    values = {"b": (np.arange(2), [np.ones(3), fresh]), "a": {1: np.zeros(4), 2: used}}
+    values = {"b": (np.arange(2), np.ones(3), [fresh]), "a": {1: np.zeros(4), 2: used}}
     found = Decoder(arrays)(json.loads(json.dumps(Encoder(arrays)(values, "values"))))
-    (first, (second, fresh_again)), third = found["b"], found["a"][1]
+    (first, second, (fresh_again,)), third = found["b"], found["a"][1]
     assert [a.tolist() for a in (first, second, third)] == [[0, 1], [1, 1, 1], [0, 0, 0, 0]]
     for mine, theirs in ((fresh_again, fresh), (found["a"][2], used)):
         np.testing.assert_array_equal(mine.normal(size=5), theirs.normal(size=5))
