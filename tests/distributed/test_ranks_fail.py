@@ -43,6 +43,8 @@ CASES = [
     ("X[3, 2] = np.nan if rank else 1", None, "ValueError: Input X contains NaN"),
     ("X = X[:, :3] if rank else X", "ValueError: features must be the same on all ranks, got 3 on rank 1 and 4 on",
      "ValueError: features must be the same on all ranks, got 4 on rank 0 and 3 on rank 1"),
+    ("y = np.stack([y] * (2 + rank), axis=1)", "ValueError: outputs must be the same on all ranks, got 3 on rank 1 and",
+     "ValueError: outputs must be the same on all ranks, got 2 on rank 0 and 3 on rank 1"),
     ("X = X.astype(np.float32) if rank else X", "ValueError: dtype must be the same", "ValueError: dtype must be"),
     ("model.set_params(batch_size=8 + rank)", "ValueError: batch_size must be the same on all ranks, got 9 on",
      "ValueError: batch_size must be the same on all ranks, got 8 on rank 0 and 9 on rank 1"),
