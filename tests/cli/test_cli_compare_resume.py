@@ -139,7 +139,7 @@ def test_ctrl_c_saves_what_is_done_tells_how_to_go_on_and_leaves_no_process(tabl
     out, err = running.communicate(timeout=60)
     assert running.returncode == 130 and out == ""
     assert "Traceback" not in err
-    shown = [line for line in err.splitlines() if not line.startswith(("[", "Note: "))]
+    shown = [line for line in err.splitlines() if not line.startswith(("[", "Note: ", "Compiling"))]
     saved = lines(folder / "a dir" / "results.jsonl")
     assert shown[0] == f"{saved} of 12 runs are saved. To go on:"
     assert shown[1] == "  normkit compare --resume 'a dir'" and shown[-1] == "Error: interrupted"
