@@ -92,7 +92,7 @@ def run_batches(
         if total_weight <= 0.0:
             continue  # a batch without weight is a batch without samples
         rate = step_size(settings, step)
-        decay = settings.alpha / total_weight
+        decay = settings.decay + settings.alpha / total_weight
         shrink = 1.0 - settings.learning_rate * schedule_factor(settings, step) * settings.decoupled_decay
         size = 1.0 if settings.total_weight > 0.0 else samples
         s = plan.rows[last]

@@ -58,7 +58,8 @@ class Settings(NamedTuple):
     beta_1: float = 0.0
     beta_2: float = 0.0
     epsilon: float = 0.0
-    alpha: float = 0.0
+    alpha: float = 0.0  # times a weight, over what the loss is averaged over, is added to its gradient
+    decay: float = 0.0  # times a weight is added to its gradient
     decoupled_decay: float = 0.0
     norm_momentum: float = 0.0  # negative: the average of all batches
     norm_epsilon: float = 0.0

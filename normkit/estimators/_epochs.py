@@ -38,11 +38,13 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
     """Mixin with `_fit_epochs` and its parts."""
 
     _processes: Any = OneProcess()
+    # `alpha` is divided by the weight of each batch, as scikit-learn's: it is more in a smaller last one
+    _decay = 0.0
 
     def _current_settings(self):
         """Settings that `set_params` may change between epochs; scikit-learn freezes the others with the optimizer."""
         return {
-            "alpha": float(self.alpha), "decoupled_decay": float(self.decoupled_weight_decay),
+            "alpha": float(self.alpha), "decay": self._decay, "decoupled_decay": float(self.decoupled_weight_decay),
             "learning_rate": float(self._optimizer.learning_rate), "norm_noise": float(self.norm_noise),
             **norm_settings(self),
         }  # fmt: skip

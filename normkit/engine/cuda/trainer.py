@@ -14,7 +14,7 @@ from normkit.kernels.cuda import launch_training as training
 from normkit.kernels.cuda.launch_training import TABLE
 
 # What an epoch hands to the steps in memory, so that a recorded step does not depend on it
-_IN_TABLE = {"learning_rate": 0.0, "alpha": 0.0, "decoupled_decay": 0.0, "warmup_steps": 0.0, "cosine_steps": 0.0}
+_IN_TABLE = dict.fromkeys(("learning_rate", "alpha", "decay", "decoupled_decay", "warmup_steps", "cosine_steps"), 0.0)
 
 
 @entry
@@ -23,7 +23,7 @@ def fill_table(settings, steps, totals, sizes, table):  # (batches, 2), three (b
     for k in range(totals.size):
         step = steps[k, 1]
         table[k, 0] = step_size(settings, step)
-        table[k, 1] = settings.alpha / totals[k]
+        table[k, 1] = settings.decay + settings.alpha / totals[k]
         table[k, 2] = 1.0 - settings.learning_rate * schedule_factor(settings, step) * settings.decoupled_decay
         table[k, 3] = sizes[k]
         table[k, 4] = totals[k]

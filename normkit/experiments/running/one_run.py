@@ -34,15 +34,16 @@ def new_model(condition: Condition, data: Split, seed: int, fold: int = 0) -> ML
         [features, *condition.hidden, outputs], condition.activation, condition.kernel_initializer, normalization,
         condition.norm_position, seed, fold,
     )  # fmt: skip
-    return estimator(
+    model = estimator(
         **{
             **parameters, "normalization": normalization, "batch_size": size, "random_state": Draws(seed, fold),
-            "coefs_init": coefs, "intercepts_init": intercepts, "n_threads": 1,
-            # scikit-learn divides its penalty by the rows of a batch; a decay that depends on the batch size would
-            # be compared along with it
-            "alpha": condition.weight_decay * size, "nesterovs_momentum": False,
+            "coefs_init": coefs, "intercepts_init": intercepts, "n_threads": 1, "alpha": 0.0,
+            "nesterovs_momentum": False,
         }
     )  # fmt: skip
+    # a penalty that depends on the size of a batch would be compared along with it, and so would that of a last one
+    model._decay = condition.weight_decay
+    return model
 
 
 def new_run(data: Split, condition: Condition, seed: int, fold: int = 0) -> Run:

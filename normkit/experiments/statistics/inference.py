@@ -178,34 +178,30 @@ def probability_best(
     Parameters
     ----------
     scores : ndarray of shape (runs, choices)
-        NaN for a run that diverged: only choices that diverged least can be the best.
+        Of the choices that can be the best. A run in which one of them has none, NaN, is left out.
     step, overlap : float
         As for `estimate`.
 
     Returns
     -------
     ndarray of shape (choices,) or None
-        None where fewer than two runs have scores of all choices that diverged least.
+        None where fewer than two runs have the scores of all.
     """
-    ended = np.isfinite(scores).sum(axis=0)
-    able = ended == ended.max()
-    found = able / able.sum()
-    if able.sum() == 1:
-        return found
-    x = scores[:, able]
-    x = x[np.isfinite(x).all(axis=1)]  # (n, k)
+    x = scores[np.isfinite(scores).all(axis=1)]
     n, k = x.shape
+    if k == 1:
+        return np.ones(1)
     if n < 2:
         return None
     means = x.mean(axis=0)
     noise = x - means - x.mean(axis=1, keepdims=True) + x.mean()
     freedom = (n - 1) * (k - 1)
-    variance = (noise**2).sum() / freedom + step**2 / 12
+    # half of what `estimate` adds: a difference of two has the same as there
+    variance = (noise**2).sum() / freedom + step**2 / 24
     rng = np.random.default_rng(0)
     spread = np.sqrt(variance * (1 / n + overlap) * freedom / rng.chisquare(freedom, (draws, 1)))
     drawn = means + spread * rng.standard_normal((draws, k))
     highest = drawn.max(axis=1, keepdims=True)
     # without noise, means of the same scores in another order differ in the last place
     best = drawn >= highest - 1e-12 * np.maximum(1.0, np.abs(highest))
-    found[able] = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
-    return found
+    return (best / best.sum(axis=1, keepdims=True)).mean(axis=0)

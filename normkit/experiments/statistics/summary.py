@@ -75,19 +75,23 @@ def _marks(rivals, judged, design):
 
 
 def _probabilities(group: list[Candidate], design: Design) -> list[float | None]:
-    """Probability of each candidate of being the best, from the seeds and folds that none of them lacks."""
-    # by name, so that what is drawn at random does not depend on the order in which runs end or are read
-    trained = sorted((c for c in group if c.ended), key=lambda c: c.choice)
+    """Probability of each candidate of being the best, from the seeds and folds that none of them lacks.
+
+    As in the verdict, divergence counts before the score: only those that diverged least can be the best.
+    """
+    trained = [c for c in group if c.ended]
     if not trained or len(group) < 2:
         return [None] * len(group)
-    keys = set.intersection(*({(r.seed, r.fold) for r in c.runs if r.status != "failed"} for c in trained))
-    order = sorted(keys)
-    scores = np.array([[c.ended[key].test_score if key in c.ended else np.nan for c in trained] for key in order])
-    found = probability_best(scores, design.step, design.overlap) if order else None
+    least = min(c.rank()[0] for c in trained)
+    # by name, so that what is drawn at random does not depend on the order in which runs end or are read
+    able = sorted((c for c in trained if c.rank()[0] == least), key=lambda c: c.choice)
+    keys = sorted(set.intersection(*(set(c.ended) for c in able)))
+    scores = np.array([[c.ended[key].test_score for c in able] for key in keys]).reshape(len(keys), len(able))
+    found = probability_best(scores, design.step, design.overlap)
     if found is None:
         return [None] * len(group)
-    known = {c.choice: float(p) for c, p in zip(trained, found)}
-    return [known.get(c.choice, 0.0) for c in group]  # one that never ended is not the best
+    known = {c.choice: float(p) for c, p in zip(able, found)}
+    return [known.get(c.choice, 0.0) for c in group]
 
 
 def _cell(condition: Condition, runs: list[Run], design: Design, interval: Interval, marks) -> Cell:

@@ -244,10 +244,17 @@ def test_equal_choices_share_the_probability():
     assert probability_best(scores) == pytest.approx([0.25] * 4)
 
 
-def test_divergence_counts_before_the_score():
-    scores = np.array([[0.9, 0.1, 0.2], [0.9, 0.1, 0.2], [np.nan, 0.1, 0.2], [0.9, 0.1, 0.2]])
-    assert list(probability_best(scores)) == [0, 0, 1]
-    assert list(probability_best(np.array([[np.nan, 0.1]] * 3))) == [0, 1]
+def test_a_run_without_a_score_of_one_choice_is_left_out():
+    scores = np.array([[0.5, 0.6], [0.6, 0.65], [0.7, np.nan], [np.nan, 0.1], [0.5, 0.55]])
+    np.testing.assert_array_equal(probability_best(scores), probability_best(scores[[0, 1, 4]]))
+    assert probability_best(scores[1:4]) is None and list(probability_best(scores[:1, :1])) == [1]
+
+
+@pytest.mark.parametrize("step", [1 / 30, 0.1])
+def test_of_two_in_steps_the_probability_is_that_of_the_paired_test(step):
+    scores = np.array([[0.5, 0.6], [0.7, 0.7], [0.6, 0.7], [0.5, 0.6]])
+    p = estimate(scores[:, 1] - scores[:, 0], step).p_value
+    assert probability_best(scores, step, draws=200_000)[1] == pytest.approx(1 - p / 2, abs=0.004)
 
 
 def test_steps_and_overlapping_folds_make_the_probability_less_sure():

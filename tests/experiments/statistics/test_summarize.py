@@ -133,6 +133,19 @@ def test_probabilities_and_ties_of_a_group():
     assert {name for name, c in cells.items() if c.tied} == {"batch", "layer"}
 
 
+def test_divergence_counts_before_the_score_in_the_probability_as_in_the_verdict():
+    def of(**scores):
+        summary = summarize(planted(scores))
+        return summary.verdicts[0].best, {c.choice: c.probability_best for c in summary.cells}
+
+    none, batch, layer = [0.9] * 4, [0.1] * 4, [0.2] * 4
+    assert of(none=[*none[:3], None], batch=batch, layer=layer) == ("layer", {"none": 0, "batch": 0, "layer": 1})
+    assert of(none=[None] * 4, batch=batch) == ("batch", {"none": 0, "batch": 1})
+    # one of five diverged of both, in other seeds, and another one failed
+    none, batch = [0.8, 0.801, 0.802, 0.803, None], [0.95, 0.951, 0.952, None, "out of memory"]
+    assert of(none=none, batch=batch) == ("batch", {"none": 0, "batch": 1})
+
+
 def test_a_failed_run_is_no_argument_in_the_probability():
     scores = {"none": [0.9, 0.92, 0.91, 0.9, "out of memory"], "batch": [0.5, 0.52, 0.51, 0.5, 0.5]}
     cells = {c.choice: c for c in summarize(planted(scores)).cells}
