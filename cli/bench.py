@@ -10,6 +10,7 @@ import click
 from normkit.bench import suite
 from normkit.experiments.errors import DataError
 
+from . import printing
 from .options import ChoiceList, FiniteRange
 
 _DTYPES = ("float32", "bfloat16")
@@ -239,12 +240,9 @@ def _print_markdown(tables, notes):
 
 def _print_tables(tables, notes):
     from rich import box
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:  # a file or pipe has no width to keep to
-        console.width = 200
+    console = printing.standard_output()
     for title, header, rows, left in tables:
         drawn = Table(title=title, box=box.SIMPLE_HEAD, padding=0, show_edge=False, title_justify="left")
         for i, name in enumerate(header):

@@ -170,8 +170,8 @@ def _report(experiment, execution, store, runs, console):
     from . import printing
 
     summary = experiment.summarize(runs)
+    # first what must not be lost where nobody reads on
+    written = finish(store, experiment, runs, summary) if store else []
     printing.show(experiment, summary, execution["format"], execution["benefits"])
-    if store:
-        written = finish(store, experiment, runs, summary)
-        if not execution["quiet"]:
-            console.print(f"Wrote {', '.join(written)} to {store.path}", soft_wrap=True)
+    if written and not execution["quiet"]:
+        console.print(f"Wrote {', '.join(written)} to {store.path}", soft_wrap=True)

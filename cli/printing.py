@@ -22,12 +22,22 @@ def show(experiment, summary, form, benefits):
         _show_text(experiment, summary, form, benefits)
 
 
-def _show_text(experiment, summary, form, benefits):
+def standard_output():
+    """Return a console; where a pipe is closed, that ends the command as it does elsewhere."""
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
+    class StandardOutput(Console):
+        def on_broken_pipe(self):
+            raise  # the BrokenPipeError, for which rich itself would end the program
+
+    console = StandardOutput(highlight=False, markup=False)
+    if not console.is_terminal:  # a file or pipe has no width to keep to
         console.width = _WIDE
+    return console
+
+
+def _show_text(experiment, summary, form, benefits):
+    console = standard_output()
     heads = tables.headings(summary.metric, tables.factors([cell.config for cell in summary.cells]))
     rows = tables.cells_as_text(summary)
     sentences = [verdict.sentence for verdict in summary.verdicts] + [summary.overall] * bool(summary.overall)

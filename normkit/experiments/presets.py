@@ -42,7 +42,9 @@ class Preset:
         """Return the published figures, each with what was found here at its batch size, in the same unit."""
         if summary.metric != "accuracy":
             return []
-        scores = {(cell.config.batch_size, cell.choice): cell.test_score for cell in reversed(summary.cells)}
+        # of several cells of a choice that which stands for it, which alone has such a probability
+        cells = sorted(reversed(summary.cells), key=lambda cell: cell.probability_best is not None)
+        scores = {(cell.config.batch_size, cell.choice): cell.test_score for cell in cells}
         found = [(figure, scores.get((figure.batch_size, figure.choice))) for figure in self.figures]
         return [(figure, None if score is None else 100 * (1 - score)) for figure, score in found]
 

@@ -225,12 +225,14 @@ def test_ascii_output_has_no_traceback(table, tmp_path):
 
 
 def test_a_broken_pipe_has_no_traceback(table, tmp_path):
-    running = process(tmp_path, "compare", "--dataset", "table.csv", *SMALL)
+    running = process(tmp_path, "compare", "--dataset", "table.csv", *SMALL, "--output", "out")
     running.stdout.close()
     err = running.stderr.read()
     running.stderr.close()
-    running.wait(timeout=300)
+    assert running.wait(timeout=300) == 141
     assert b"Traceback" not in err and b"Exception" not in err
+    # what nobody reads is no reason to lose what was found
+    assert {"summary.json", "results.csv", "report.html"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
 def test_colours_on_a_terminal_unless_they_are_not_wanted(table, tmp_path):

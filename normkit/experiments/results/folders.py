@@ -1,5 +1,6 @@
 """Folders of experiments, read again: the runs of one or of several, and what a report must say of them."""
 
+import functools
 import json
 import math
 from collections.abc import Sequence
@@ -130,9 +131,24 @@ def merge(folders: Sequence[tuple[list[Run], Source]]) -> tuple[list[Run], list[
         notes.append(f"{repeated} runs are in more than one folder and were counted once.")
     if differing:
         notes.append(f"{differing} of them have not the same score in both.")
-    # the order of a grid that ran without interruption: sums, and so the last digits, do not depend on the folders
-    order = sorted(kept.values(), key=lambda run: (run.seed, run.fold, run.config.batch_size, run.run_id))
-    return order, notes
+    return sorted(kept.values(), key=functools.partial(_place, folders[0][1].experiment)), notes
+
+
+def _place(experiment, run):
+    """Sort key: the order of the grid without interruption, which decides between equals, and sums' last digits."""
+    config = run.config
+    axes = {
+        "hidden": list(config.hidden), "activations": config.activation, "initializers": config.kernel_initializer,
+        "dropouts": config.dropout, "batch_sizes": config.batch_size, "learning_rates": config.learning_rate,
+        "norms": config.normalization, "positions": config.norm_position, "norm_noises": config.norm_noise,
+    }  # fmt: skip
+    places = []
+    for name, value in axes.items():
+        known = experiment.get(name)
+        known = known if isinstance(known, list) else []
+        places.append(known.index(value) if value in known else len(known))
+    # what is in no list, as a batch size cut to the data, and a rate scaled by it
+    return run.seed, run.fold, *places, config.batch_size, config.learning_rate, run.run_id
 
 
 def _worth(run: Run) -> tuple[bool, bool]:
