@@ -1,5 +1,7 @@
 """``normkit report``: the report of an experiment again, or of several together."""
 
+from pathlib import Path
+
 import click
 
 
@@ -26,8 +28,10 @@ def report(directories, output):
     from normkit.experiments.output import write_summary
     from normkit.experiments.report import page
     from normkit.experiments.results.folders import summarize_folders
-    from normkit.experiments.results.store import prepare
+    from normkit.experiments.results.store import RESULTS, prepare
 
+    if len(directories) > 1 and (Path(output) / RESULTS).exists():
+        raise click.UsageError(f"--output {output} holds runs of its own, whose report this would replace")
     runs, summary, sources = summarize_folders(directories)
     directory = prepare(output or directories[0])
     write_summary(directory, runs, summary)

@@ -84,6 +84,11 @@ class Experiment:
         notes = list(dict.fromkeys([*self.dataset.notes, *self._split(0).notes]))
         if max(self.grid.batch_sizes) > self.rows:
             notes.append(f"larger batches than the {self.rows:,} training samples become one batch of all")
+        if self.values.get("group"):
+            notes.append(
+                f"batch sizes, learning rates and epochs follow the {self.rows:,} training samples of the first split; "
+                "those of other groups may be more or fewer"
+            )
         return notes
 
     def summarize(self, runs: list[Run]) -> Summary:

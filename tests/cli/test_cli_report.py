@@ -55,6 +55,9 @@ def test_two_folders_become_one(normkit, results):
     summary = json.loads((results.parent / "both" / "summary.json").read_text())
     assert {cell["choice"] for cell in summary["cells"]} == {"none", "batch", "layer"}
 
+    done = normkit("report", "results", "more", "--output", "results")
+    assert done.code == 2 and "--output results holds runs of its own" in done.err
+
     other = normkit("compare", "--norms", "none", "--batch-sizes", "256", *GRID, "--output", "digits")
     assert other.code == 0, other.err
     done = normkit("report", "results", "digits", "--output", "mixed")

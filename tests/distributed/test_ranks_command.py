@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from normkit import load
+
 TRAIN = ["-m", "normkit", "train", "--dataset", "table.csv", "--target", "kind", "--epochs", "2", "--hidden", "8"]
 
 
@@ -59,6 +61,35 @@ def test_what_one_rank_alone_cannot_do_ends_both(broken, code, message, start, t
     result = start(["-m", "mpi4py", str(program)]).end()
     # the launcher's code is that of the rank which ended first, and the other rank's failure is 1
     assert result.code in (code, 1) and message in result.err, result
+
+
+# Ctrl-C in the first epoch, and a disk on which saving takes longer than ranks wait for one that failed
+INTERRUPTED = """
+import importlib, os, signal, time
+from normkit import distributed
+from normkit.experiments.running import one_run
+fit, train = one_run.fit, importlib.import_module("normkit_cli.train")
+keep, distributed.leaving_none_behind.__wrapped__.__defaults__ = train._keep, (0.2,)
+def interrupted_fit(model, data, epochs, on_epoch, comm):
+    def interrupt(*epoch):
+        on_epoch(*epoch)
+        os.kill(os.getpid(), signal.SIGINT)
+    return fit(model, data, epochs, interrupt, comm)
+def slow_keep(*arguments):
+    time.sleep(2)
+    keep(*arguments)
+one_run.fit, train._keep = interrupted_fit, slow_keep
+"""
+
+
+def test_ctrl_c_keeps_the_model_however_long_that_takes(start, table, tmp_path):
+    program = tmp_path / "program.py"
+    arguments = [*TRAIN[2:], "--save", "model.safetensors"]
+    program.write_text(PROGRAM.format(arguments=arguments, broken=INTERRUPTED))
+    result = start(["-m", "mpi4py", str(program)]).end()
+    assert "Training was interrupted after epoch 1 of 2." in result.err and "Traceback" not in result.err, result
+    model, _ = load(tmp_path / "model.safetensors", return_metadata=True)
+    assert result.code != 0 and model.n_iter_ == 1
 
 
 def test_launcher_without_mpi4py_and_of_another_mpi(table, tmp_path):

@@ -111,12 +111,11 @@ class _Watch:
 
 
 @contextmanager
-def _interruptible() -> Iterator[list]:
-    """Let Ctrl-C end training: scikit-learn's loop swallows it and warns. Yields a list that is then not empty."""
-    interrupts: list[Warning] = []
+def _interruptible(interrupts: list[Warning]) -> Iterator[None]:
+    """Let Ctrl-C end training: scikit-learn's loop swallows it and warns, and the warning comes into the list."""
     # it reaches the main thread alone, and the filters of warnings belong to all threads
     if threading.current_thread() is not threading.main_thread():
-        yield interrupts
+        yield
         return
     with warnings.catch_warnings():
         warnings.filterwarnings("always", message=_INTERRUPTED)
@@ -132,7 +131,7 @@ def _interruptible() -> Iterator[list]:
                 show(message, *arguments, **options)
 
         warnings.showwarning = listen
-        yield interrupts
+        yield
     if interrupts:
         raise KeyboardInterrupt
 
@@ -147,7 +146,7 @@ def _load_machine_code(task, dtype):
     X, y = np.zeros((2, 1), dtype), np.arange(2)
     estimator, classes = (MLPRegressor, None) if task == "regression" else (MLPClassifier, y)
     model = estimator(hidden_layer_sizes=(1,), max_iter=1, n_threads=1, epoch_callback=lambda model: True)
-    with _interruptible():
+    with _interruptible([]):
         model.fit(X, y)
     Measure(X, y, classes)(model)
 
@@ -190,16 +189,18 @@ def fit(
     known = classes is None or len(np.unique(data.y_train)) == len(classes)
     watch = _Watch(measures, epochs, on_epoch)
     model.set_params(epoch_callback=watch if comm is None or comm.rank == 0 else None)
+    interrupts: list[Warning] = []
     with np.errstate(all="ignore"):
         try:
-            with _interruptible() as interrupts:
+            with _interruptible(interrupts):
                 _fit(model, data, known, watch, comm, interrupts)
         except ValueError as error:
             if "non-finite" not in str(error):
                 raise
             watch.diverged = True
         except KeyboardInterrupt:
-            raise Interrupted(watch.curves) from None
+            # all ranks know of an interrupt between epochs; then rank 0 has what there is still to be done
+            raise Interrupted(comm.bcast(watch.curves) if comm is not None and interrupts else watch.curves) from None
         finally:
             model.set_params(epoch_callback=None)
     diverged, curves = watch.diverged, watch.curves
