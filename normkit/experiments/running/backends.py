@@ -9,7 +9,7 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -168,15 +168,18 @@ def _on_cluster(client, work, tasks):
         ended = as_completed(running, raise_errors=False)
         for future in ended:
             task = running.pop(future)
-            if future.status == "finished":
-                yield future.result()
-            elif future.status == "error":
+            if future.status == "error":
                 run = new_run(work.split(task.split), task.condition, task.seed, task.fold)
                 yield failed(run, future.exception())
-            else:  # lost together with the worker that alone held its data
+                continue
+            try:
+                run = future.result()
+            except CancelledError:  # lost with the worker that alone held its data, or the result that was waited for
                 again = submit(task)
                 running[again] = task
                 ended.add(again)
+            else:
+                yield run
     except OSError as error:  # of the scheduler, or because no worker is left
         raise WorkersLost(f"the Dask cluster is lost: {one_line(error)}") from None
     finally:

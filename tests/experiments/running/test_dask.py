@@ -101,6 +101,24 @@ def test_data_that_went_with_its_only_worker_is_sent_again(cluster):
     assert len(found) == len(expected) and {run.run_id: losses(run) for run in found} == expected
 
 
+def test_a_result_that_went_with_its_worker_is_found_again(cluster, monkeypatch):
+    from distributed import Future
+
+    experiment = Experiment({**VALUES, "seeds": 1})
+    expected = {run.run_id: losses(run) for run in experiment.run(experiment.tasks, "serial", 1)}
+    there, result = cluster(1), Future.result
+
+    def after_a_kill(future, *arguments):
+        if len(there.workers) == 1:  # it holds the result that is asked for, which has not been fetched yet
+            there.add_worker()
+            there.workers[0].kill()
+        return result(future, *arguments)
+
+    monkeypatch.setattr(Future, "result", after_a_kill)
+    found = list(experiment.run(experiment.tasks, "dask", 1, there.address))
+    assert len(found) == len(expected) and {run.run_id: losses(run) for run in found} == expected
+
+
 def test_workers_of_another_version_are_refused(cluster, monkeypatch):
     there = cluster(1)
     kept = backends.version
