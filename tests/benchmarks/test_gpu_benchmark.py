@@ -17,14 +17,15 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 
 def run(*arguments):
     command = [sys.executable, str(FOLDER / "gpu.py"), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, timeout=1800)
 
 
 @pytest.fixture(scope="module")
 def dry(tmp_path_factory):
     """A whole dry run: its file and what it printed."""
     file = tmp_path_factory.mktemp("gpu") / "gpu.json"
-    done = run("--dry-run", "--output", file)
+    # on a busy machine as well, each part has time for all that it measures
+    done = run("--dry-run", "--minutes", 60, "--output", file)
     assert done.returncode == 0, done.stdout + done.stderr
     return file, done.stdout
 
@@ -59,7 +60,9 @@ def test_missing_without_torch(module, monkeypatch):
 
 def test_file_of_a_dry_run(dry, result):
     assert result["kind"] == "gpu" and result["dry_run"] is True
-    assert "dry run" in result["device"]["name"] and result["versions"]["torch"] == torch.__version__
+    assert "dry run" in result["device"]["name"]
+    # the version that is installed may leave out which CUDA it is for
+    assert torch.__version__.startswith(result["versions"]["torch"])
     assert not dry[0].with_name("gpu.json.running").exists()
     parts = result["sections"]
     assert list(parts) == ["environment", "copy", "compile", "correctness", "sanitizer", "kernels", "host", "training"]
@@ -127,13 +130,15 @@ def test_goes_on_where_it_was_left(dry, read, tmp_path):
     kernels[first]["mark"] = "kept"
     del kernels[second]
     file.write_text(json.dumps(result), encoding="utf-8")
-    done = run("--dry-run", "--output", file)
+    # on a busy machine as well, each part has time for all that it measures
+    done = run("--dry-run", "--minutes", 60, "--output", file)
     assert done.returncode == 0, done.stderr
     again = read(file)["sections"]["kernels"]["cases"]
     assert again[first]["mark"] == "kept" and again[second]["peers"]
     result["source"] = "other"
     file.write_text(json.dumps(result), encoding="utf-8")
-    done = run("--dry-run", "--output", file)
+    # on a busy machine as well, each part has time for all that it measures
+    done = run("--dry-run", "--minutes", 60, "--output", file)
     assert done.returncode == 2 and "holds results with source other" in done.stderr
     assert read(file)["source"] == "other"
 
