@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 SCHEMA = 2  # of every file; 1 was the one results.json of 0.1
+VALIDATION_SHARE = 0.2  # of the rows that are not in the test fold
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 from normkit.experiments.data.dataset import Dataset
 from normkit.experiments.data.sets import Split
 from normkit.experiments.errors import DataError, one_line
+from normkit.experiments.records import VALIDATION_SHARE
 
 # the course's experiment validates with the first 5,000 images
 _VALIDATION_ROWS = 5000
@@ -118,7 +119,7 @@ def _folds(dataset, seed, cv) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarr
         kind = StratifiedGroupKFold if classes else GroupKFold
     cutter = kind(cv, shuffle=True, random_state=seed)
     for rest, test in cutter.split(dataset.y, dataset.y, dataset.groups):
-        train, val = _two_parts(dataset, rest, 0.2, seed)
+        train, val = _two_parts(dataset, rest, VALIDATION_SHARE, seed)
         yield train, val, test
 
 

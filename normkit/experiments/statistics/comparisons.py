@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from normkit.experiments.records import Contrast, Run, metric_name
+from normkit.experiments.records import VALIDATION_SHARE, Contrast, Run, metric_name
 from normkit.experiments.statistics.candidates import Candidate, paired
 from normkit.experiments.statistics.inference import Estimate, estimate, holm_factors, moderated
 
@@ -18,7 +18,7 @@ class Design:
     seeds, folds : int
         Numbers of different ones.
     overlap : float
-        Test rows divided by the other rows, for folds; see `inference.estimate`.
+        Test rows divided by training rows, for folds; see `inference.estimate`.
     step : float
         Between two possible test scores of one run; 0 for a regression.
     """
@@ -27,7 +27,7 @@ class Design:
         self.metric = runs[0].metric
         self.seeds = len({run.seed for run in runs})
         self.folds = len({run.fold for run in runs})
-        self.overlap = 1 / (self.folds - 1) if self.folds > 1 else 0.0
+        self.overlap = 1 / (self.folds - 1) / (1 - VALIDATION_SHARE) if self.folds > 1 else 0.0
         samples = [run.test_samples for run in runs if run.test_samples > 0]
         self.step = 1 / min(samples) if self.metric == "accuracy" and samples else 0.0
 

@@ -293,7 +293,7 @@ def test_folds_are_compared_with_the_correction():
         for f in range(4)
     ]
     summary = summarize(runs)
-    expected = estimate((scores[1] - scores[0]).ravel(), 1 / N, 1 / 3)
+    expected = estimate((scores[1] - scores[0]).ravel(), 1 / N, 0.25 / 0.6)  # a quarter tests, 15 % validate
     assert summary.contrasts[0].p_value == pytest.approx(expected.p_value)
     assert summary.contrasts[0].pairs == 12 and "no difference that 12 runs can show" in summary.verdicts[0].sentence
     assert any("Nadeau" in note for note in summary.notes)
@@ -306,8 +306,8 @@ def test_two_folds_and_three_choices_share_their_variance():
         run(scores[c, s, f], names[c], seed=s, fold=f) for c in range(3) for s in range(4) for f in range(2)
     ]  # fmt: skip
     pairs = [(0, 1), (0, 2), (1, 2)]
-    # two halves: as many test rows as others
-    expected = moderated([estimate((scores[a] - scores[b]).ravel(), 1 / N, 1.0) for a, b in pairs], 3, 1.0)
+    # of two halves one tests, and a fifth of the other one validates
+    expected = moderated([estimate((scores[a] - scores[b]).ravel(), 1 / N, 1.25) for a, b in pairs], 3, 1.25)
     found = {frozenset((c.choice, c.against)): c.p_value for c in summarize(runs).contrasts}
     for (a, b), one in zip(pairs, expected):
         assert found.get(frozenset((names[a], names[b])), one.p_value) == pytest.approx(one.p_value)
