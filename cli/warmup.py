@@ -6,14 +6,16 @@ import click
 
 
 @click.command(
-    short_help="Compile everything now.",
+    short_help="Compile ahead.",
     epilog="""\b
     Example:
       NUMBA_CACHE_DIR=/var/cache/normkit normkit warmup
     """,
 )
 def warmup():
-    """Compile everything now, so that no later command or program waits for it.
+    """Compile training, batch norm and layer norm now, in float32 and float64, so that no later program waits.
+
+    Other norm functions and types are compiled when they are first called, a second or two each.
 
     The machine code is kept in NUMBA_CACHE_DIR, or in the user's cache folder.
     """

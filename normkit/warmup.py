@@ -1,4 +1,4 @@
-"""Compile everything ahead: the machine code is kept on disk for the processes that follow."""
+"""Compile ahead what most programs need: the machine code is kept on disk for the processes that follow."""
 
 import warnings
 from collections.abc import Iterator
