@@ -37,8 +37,8 @@ ACTIVATIONS = {
 def fitted(kind, y, **parameters):
     X = np.random.default_rng(0).normal(size=(ROWS, 5))
     model = kind(
-        hidden_layer_sizes=(8, 6), max_iter=3, batch_size=12, norm_groups=GROUPS, virtual_batch_size=VIRTUAL,
-        norm_momentum=0.7, alpha=0.5, random_state=1, learning_rate_init=0.02, **parameters,
+        **{"hidden_layer_sizes": (8, 6), **parameters}, max_iter=3, batch_size=12, norm_groups=GROUPS,
+        virtual_batch_size=VIRTUAL, norm_momentum=0.7, alpha=0.5, random_state=1, learning_rate_init=0.02,
     ).fit(X, y)  # fmt: skip
     return model, X
 
