@@ -156,7 +156,8 @@ def _units(network: Network, samples: Samples, b: int, activation: str, n_thread
     order = np.arange(samples.X.shape[0])
     z = network.predict(samples.rows, order, n_threads, b, before="activation").astype(np.float64)  # (rows, units)
     slope, steepest = _SLOPES[activation]
-    flat = None if steepest is None or not np.isfinite(z).all() else slope(z) < SATURATED * steepest
+    # gelu and silu also fall
+    flat = None if steepest is None or not np.isfinite(z).all() else np.abs(slope(z)) < SATURATED * steepest
     return {
         "pre_activation_mean": z.mean(),
         "pre_activation_std": z.std(),

@@ -174,9 +174,27 @@ def test_saturation_is_a_twentieth_of_the_steepest_slope(activation):
             assert entry["saturated"] is None and entry["dead_units"] is None
             continue
         steepest = slope(np.linspace(-20, 20, 400_001)).max()
-        flat = slope(z) < 0.05 * steepest
+        flat = np.abs(slope(z)) < 0.05 * steepest
         assert entry["saturated"] == flat.mean() and entry["dead_units"] == flat.all(axis=0).mean()
         assert 0 < entry["saturated"] < 1
+
+
+@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_one_hidden_layer_again_and_again(norm, position):
+    y = targets("three")
+    model, X = fitted(MLPClassifier, y, normalization=norm, norm_position=position, hidden_layer_sizes=(64,))
+    z = model.hidden_activations(X, 0) @ model.coefs_[1] + model.intercepts_[1]
+    for _ in range(3):
+        entry = diagnose(model, X, y)[-1]
+        assert (entry["pre_activation_mean"], entry["pre_activation_std"]) == pytest.approx((z.mean(), z.std()))
+
+
+def test_units_whose_slope_is_steep_and_negative_are_not_saturated():
+    X = np.linspace(-1, 1, 4)[:, None]
+    model = MLPRegressor(hidden_layer_sizes=(1,), activation="gelu", max_iter=1, random_state=0).fit(X, X[:, 0])
+    model.coefs_[0][...], model.intercepts_[0][...] = 0, -np.sqrt(2)  # the slope is -0.13 there
+    assert diagnose(model, X, X[:, 0])[0]["saturated"] == 0
 
 
 def test_a_dead_unit():
