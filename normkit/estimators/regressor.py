@@ -197,12 +197,22 @@ class MLPRegressor(ExportingMLP, neural_network.MLPRegressor):
     def _check_targets(self, X, y, incremental, reset):
         X, y = self._check_data(X, y, reset, y_numeric=True)
         y = self._column(y)
-        self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+        outputs = 1 if y.ndim == 1 else y.shape[1]
+        self._check_values(y, outputs if reset else self.coefs_[-1].shape[1])
+        self.n_outputs_ = outputs
         return X, y
+
+    def _check_values(self, y, outputs):
+        got = 1 if y.ndim == 1 else y.shape[1]
+        if got != outputs:
+            raise ValueError(f"y must have {outputs} columns, as many as the model has outputs, got {got}")
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(f"y must not be negative with loss='poisson', got {y.min():g}")
 
     def _check_labels(self, y, X):
         y = self._column(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"))
         check_consistent_length(X, y)
+        self._check_values(y, self.n_outputs_)
         return y
 
     def _output_activation(self):
