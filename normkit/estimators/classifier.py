@@ -232,7 +232,7 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
             )
 
     def _check_labels(self, y, X):
-        y = self._column(check_array(y, ensure_2d=False, dtype=None, input_name="y"))
+        y = self._column(check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y"))
         check_consistent_length(X, y)
         self._check_known(unique_labels(y))
         return y
@@ -254,7 +254,7 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
         """Return the class index in one column; for several labels a sample an indicator column a label."""
         if self._label_binarizer.y_type_ in ("binary", "multiclass"):
             return np.searchsorted(self.classes_, labels)[:, None]
-        return self._label_binarizer.transform(labels)
+        return self._label_binarizer.transform(labels).astype(bool)  # any two numbers may stand for no and yes
 
     def _decode(self, outputs):
         return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)

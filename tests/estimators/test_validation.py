@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -250,3 +251,16 @@ def test_another_fit_begins_its_records_anew(digits):
     assert (model.loss_curve_, model.history_, model.validation_scores_) == first
     assert {len(values) for values in (first[0], *first[1].values(), first[2])} == {2}
     assert model.history_["loss"] is model.loss_curve_
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_sparse_labels_are_measured_as_dense_ones(early_stopping, digits):
+    X, y = digits
+    Y = np.stack([y > 4, y % 2 == 0, y == 3], axis=1).astype(int)
+    histories = []
+    for kind in (np.array, scipy.sparse.csr_array):
+        for validation in (None, (X[200:], kind(Y[200:]))):
+            model = MLPClassifier(max_iter=3, early_stopping=early_stopping, **FIT)
+            model.fit(X[:200], kind(Y[:200]), validation_data=validation)
+            histories.append((model.history_, model.validation_scores_))
+    assert histories[:2] == histories[2:]
