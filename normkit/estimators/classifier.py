@@ -5,7 +5,7 @@ from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_array, check_consistent_length, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.multiclass import is_multilabel, unique_labels
 
 from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
@@ -220,12 +220,15 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                     f"Previously got {self.classes_}, `y` has {classes}"
                 )
-            self._check_known(classes)
+            self._check_known(y)
         binary = self._label_binarizer.y_type_ == "binary"
         self.n_outputs_ = 1 if binary else len(self.classes_)
         return X, y
 
-    def _check_known(self, classes):
+    def _check_known(self, y):
+        if is_multilabel(y) and self._label_binarizer.y_type_ != "multilabel-indicator":
+            raise ValueError("The object was not fitted with multilabel input.")
+        classes = unique_labels(y)
         if len(np.setdiff1d(classes, self.classes_)):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
@@ -234,7 +237,7 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
     def _check_labels(self, y, X):
         y = self._column(check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y"))
         check_consistent_length(X, y)
-        self._check_known(unique_labels(y))
+        self._check_known(y)
         return y
 
     def _with_class_weight(self, labels, sample_weight, incremental):

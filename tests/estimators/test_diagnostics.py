@@ -292,6 +292,12 @@ def test_wrong_input():
         diagnose(model, X, y + 1)
     with pytest.raises(ValueError, match="inconsistent"):
         diagnose(model, X, y[:-1])
+    with pytest.raises(ValueError, match="not fitted with multilabel input"):
+        diagnose(model, X, np.eye(3, dtype=int)[y])
+    model, X = fitted(MLPRegressor, X[:, :2])
+    for columns in (1, 3, 50):
+        with pytest.raises(ValueError, match=f"y must have 2 columns, .* got {columns}"):
+            diagnose(model, X, np.ones((ROWS, columns)).squeeze())
 
 
 def test_the_example_runs():

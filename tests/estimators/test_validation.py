@@ -122,6 +122,10 @@ def test_bad_validation_data(digits):
         model.fit(X, y, validation_data=(X, y + 5))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(X, y, validation_data=(X, y[1:]))
+    with pytest.raises(ValueError, match="y must have 1 columns, .* got 10"):
+        MLPRegressor(max_iter=1, **FIT).fit(X, y, validation_data=(X, np.ones((300, 10))))
+    with pytest.raises(ValueError, match="not fitted with multilabel input"):
+        model.fit(X, y, validation_data=(X, np.eye(10)[y]))
     with pytest.raises(ValueError, match="validation_data needs solver"):
         MLPClassifier(solver="lbfgs").fit(X, y, validation_data=(X, y))
 
