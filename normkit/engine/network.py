@@ -162,6 +162,10 @@ class Network:
 
     def set_dense(self, coefs, intercepts):
         """Take scikit-learn's coefs_ and intercepts_; intercepts of layers without bias are not used."""
+        wanted = [*zip(self.sizes, self.sizes[1:]), *((size,) for size in self.sizes[1:])]
+        got = [np.shape(array) for array in (*coefs, *intercepts)]
+        if got != wanted:
+            raise ValueError(f"coefs_ and intercepts_ must have the shapes {wanted}, got {got}")
         for b, (coef, intercept) in enumerate(zip(coefs, intercepts), start=1):
             self.weight(b)[...] = coef.T
             bias = self.vector("bias", b)

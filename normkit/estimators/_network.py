@@ -36,9 +36,10 @@ class NetworkMLP(BaseMultilayerPerceptron):
 
     def _signature(self):
         """Everything that lays out another network."""
+        single = {np.asarray(array).dtype for array in (*self.coefs_, *self.intercepts_)} == {np.dtype(np.float32)}
         sizes = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
         return {
-            "sizes": sizes, "dtype": np.dtype(self.coefs_[0].dtype), "output": self.out_activation_,
+            "sizes": sizes, "dtype": np.dtype(np.float32 if single else np.float64), "output": self.out_activation_,
             "normalization": self.normalization, "position": self.norm_position if self.normalization else "before",
             "normalize_input": bool(self.normalize_input),
             "groups": int(self.norm_groups) if self.normalization == "group" else 1,
