@@ -134,7 +134,7 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
         self._processes.begin(self._trainer)
         return _Epochs(samples, order, edges, total, watching or self.early_stopping, watched, held_out, all_rows)
 
-    def _fit_epochs(self, samples, incremental, validation):
+    def _fit_epochs(self, samples, incremental, validation, first_pass):
         plan = self._plan_epochs(samples, incremental, validation)
         trainer = self._trainer
         epochs = 1 if incremental else self.max_iter
@@ -145,7 +145,7 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
         # record of the best one shares memory with the weights that it goes on to train
         first_fit = self.early_stopping and self.best_validation_score_ == -np.inf
         best = self._network.state() if first_fit else None
-        last_finite = LastFinite(self._network, trained=self.t_ > 0)
+        last_finite = LastFinite(self._network, trained=not first_pass)
         try:
             self.n_iter_ = 0
             for _ in range(epochs):

@@ -114,7 +114,7 @@ class FittingMLP(EpochsMLP):
             self._check_lbfgs(validation_data)
             fit_lbfgs(self, samples)
         else:
-            self._fit_epochs(samples, incremental, self._check_validation_data(validation_data))
+            self._fit_epochs(samples, incremental, self._check_validation_data(validation_data), first_pass)
         if not is_finite(self._link()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
