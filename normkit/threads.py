@@ -151,3 +151,5 @@ def deferred_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if pending and callable(handler):
         handler(*pending[-1])
+    elif pending and handler == signal.SIG_DFL:
+        signal.raise_signal(signal.SIGINT)
