@@ -47,15 +47,18 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
             **norm_settings(self),
         }  # fmt: skip
 
+    def _seed(self, drawn=0):
+        """Seed of dropout and noise, drawn when it is first needed: without them the draws are scikit-learn's."""
+        needed = self._network.plan.dropout.any() or self.norm_noise > 0
+        return int(self._random_state.randint(2**31 - 1)) if needed and not drawn else drawn
+
     def _settings(self, steps_per_epoch):
         total = self.max_iter * steps_per_epoch if self.learning_rate_decay == "cosine" else 0
-        # drawn only where needed: without dropout and noise the draws are scikit-learn's
-        needed = self._network.plan.dropout.any() or self.norm_noise > 0
-        seed = int(self._random_state.randint(2**31 - 1)) if needed else 0
         return {
             **self._current_settings(), "momentum": float(self.momentum), "nesterov": bool(self.nesterovs_momentum),
-            "beta_1": float(self.beta_1), "beta_2": float(self.beta_2), "epsilon": float(self.epsilon), "seed": seed,
-            "warmup_steps": float(self.warmup_epochs * steps_per_epoch), "cosine_steps": float(total),
+            "beta_1": float(self.beta_1), "beta_2": float(self.beta_2), "epsilon": float(self.epsilon),
+            "seed": self._seed(), "warmup_steps": float(self.warmup_epochs * steps_per_epoch),
+            "cosine_steps": float(total),
         }  # fmt: skip
 
     def _start_optimizer(self, steps_per_epoch):
@@ -131,6 +134,8 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
             self._start_optimizer(len(edges) - 1)
         else:
             self._trainer = moved_to(self._trainer, self.device)
+            settings = self._trainer.settings
+            self._trainer.settings = settings._replace(seed=self._seed(settings.seed))
         self._processes.begin(self._trainer)
         return _Epochs(samples, order, edges, total, watching or self.early_stopping, watched, held_out, all_rows)
 

@@ -60,6 +60,17 @@ def test_dropout_per_layer_and_none_in_prediction(norm, position, digits):
     np.testing.assert_array_equal(zero.coefs_[0], plain.coefs_[0])
 
 
+@pytest.mark.parametrize("later", [{"dropout": 0.5}, {"norm_noise": 0.5}])
+def test_what_is_turned_on_later_follows_random_state(later, blobs):
+    found = []
+    for seed in (1, 1, 2):
+        model = MLPClassifier((8,), normalization="layer", random_state=0, shuffle=False)
+        model.partial_fit(*blobs, classes=[0, 1, 2])
+        found.append(model.set_params(random_state=seed, **later).partial_fit(*blobs).coefs_[0])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
 def test_dropout_after_a_norm_comes_last():
     """Else the norm would see the zeros, and its output would have none."""
     X, y = np.random.default_rng(0).normal(size=(50, 1)), np.zeros(50)
