@@ -137,7 +137,7 @@ class FittingMLP(EpochsMLP):
         for old in ("_network", "_trainer", "_optimizer"):
             self.__dict__.pop(old, None)
         names = activations_of(self, len(sizes) - 2)
-        names.append(self.activation if isinstance(self.activation, str) else names[-1])
+        names.append(self.activation if isinstance(self.activation, str) else (names or ["identity"])[-1])
         shapes = list(zip(sizes, sizes[1:]))
         drawn = [self._draw(fan_in, fan_out, name) for (fan_in, fan_out), name in zip(shapes, names)]
         coefs, intercepts = zip(*drawn)
