@@ -119,7 +119,10 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.norm_noise > 0 and not self._network.norm_blocks():
-            raise ValueError(f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization=None")
+            raise ValueError(
+                f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization={self.normalization!r} "
+                f"and {self.n_layers_ - 2} hidden layers"
+            )
         held_out, watched = None, validation
         watching = self._processes.first(lambda: validation is not None)
         if self.early_stopping and not watching:

@@ -93,6 +93,8 @@ def test_norm_noise_needs_a_norm_and_a_number(blobs):
             MLPClassifier((4,), normalization="batch", norm_noise=wrong).fit(*blobs)
     with pytest.raises(ValueError, match="norm_noise needs a norm, got norm_noise=0.5 with normalization=None"):
         MLPRegressor(hidden_layer_sizes=(4,), norm_noise=0.5).fit(*blobs)
+    with pytest.raises(ValueError, match="with normalization='batch' and 0 hidden layers"):
+        MLPClassifier((), normalization="batch", norm_noise=0.5).fit(*blobs)
     MLPClassifier((), normalize_input=True, norm_noise=0.5, max_iter=1).fit(*blobs)
 
 
