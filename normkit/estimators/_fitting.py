@@ -97,6 +97,8 @@ class FittingMLP(EpochsMLP):
             if not sample_weight.sum():
                 raise ValueError("sample_weight sums to 0, and the loss is an average by it")
         weight = self._with_class_weight(labels, sample_weight, incremental)
+        if weight is not sample_weight and not self._processes.any(bool(weight.sum())):
+            raise ValueError("class_weight gives the samples weights that sum to 0, and the loss is an average by them")
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         dtype = np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64))

@@ -193,6 +193,13 @@ def test_class_weight_is_a_sample_weight(class_weight, weighted, digits):
     assert (model.coefs_[0] != MLPClassifier(**fit).fit(X, y, weight).coefs_[0]).any()
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_class_weights_of_zero_alone(solver, digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="class_weight gives the samples weights that sum to 0"):
+        MLPClassifier((4,), solver=solver, class_weight=dict.fromkeys(range(10), 0.0)).fit(X, y)
+
+
 def test_class_weight_with_names_and_partial_fit(digits):
     X, y = digits
     names = np.where(y == 3, "three", "other")
