@@ -95,7 +95,8 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
     input_scale : float, default=1.0
         Factor of every value of X, applied as rows are read: 1 / 255 for images of bytes.
     dtype : {None, "float32", "float64"}, default=None
-        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn.
+        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn, whose
+        "lbfgs" alone is always float64.
     epoch_callback : callable, default=None
         Called with the model after each epoch; training stops when it returns True. `set_callbacks` takes
         scikit-learn's callbacks.
