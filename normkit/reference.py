@@ -36,6 +36,7 @@ Nothing here converts: give float64, or complex128 for complex-step gradients, o
 import math
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 
 def statistics(x, axes, epsilon):
@@ -75,7 +76,7 @@ def other_axes(ndim, axes):
 
 def ascending(ndim, axes):
     """Return axes as sorted non-negative indices."""
-    return tuple(sorted(axis % ndim for axis in axes))
+    return tuple(sorted(normalize_axis_tuple(axes, ndim)))
 
 
 # Batch norm: one feature over the batch

@@ -87,13 +87,14 @@ class _SingleThreadedBlas:
     """
 
     def __init__(self) -> None:
+        self._before: list = []
         self.reset()
 
     def reset(self) -> None:
         """Forget users, after a fork."""
+        self._restore()
         self._lock = threading.Lock()
         self._users = 0
-        self._before: list = []
 
     def __enter__(self) -> None:
         with self._lock:
@@ -107,9 +108,12 @@ class _SingleThreadedBlas:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                for library, threads in self._before:
-                    _set_threads(library, threads)
-                self._before = []
+                self._restore()
+
+    def _restore(self) -> None:
+        for library, threads in self._before:
+            _set_threads(library, threads)
+        self._before = []
 
 
 @functools.cache
@@ -151,3 +155,5 @@ def deferred_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
     if pending and callable(handler):
         handler(*pending[-1])
+    elif pending and handler == signal.SIG_DFL:
+        signal.raise_signal(signal.SIGINT)

@@ -72,11 +72,9 @@ def small_product():
 @leaf
 def _block(small, m, n, k, transpose_b):
     """Return (rows, columns) of the blocks in which a product is taken."""
-    # with B transposed every element is a scalar product, for which the kernels want a long inner dimension
-    if m * n * k <= small or small == 0 or (transpose_b and k < 256):
-        return m, max(n, 1)  # a process that trains with others may have no samples of a batch
     columns = n if 16 * n * k <= small else small // (16 * k) // 64 * 64
-    if columns == 0:
+    # with B transposed every element is a scalar product, for which the kernels want a long inner dimension
+    if m * n * k <= small or columns == 0 or (transpose_b and k < 256):
         return m, max(n, 1)  # a process that trains with others may have no samples of a batch
     return small // (columns * k) // 16 * 16, columns
 

@@ -47,7 +47,7 @@ def gather(rows, Y, sample_weight, total_weight, order, start, i0, i1, work):
 @leaf(inline=True)
 def weight_of_batch(settings, sample_weight, order, start, n):
     """What the batch's loss is divided by: the sum of its weights, or what was given."""
-    if settings.total_weight > 0.0:
+    if settings.total_weight != 0.0:
         return settings.total_weight
     if sample_weight.size == 0:
         return np.float64(n)
@@ -89,12 +89,12 @@ def run_batches(
         samples = np.float64(n)
         if settings.joined:
             total_weight, samples = work.joined[k, WEIGHT], work.joined[k, SAMPLES]
-        if total_weight <= 0.0:
+        if total_weight == 0.0:
             continue  # a batch without weight is a batch without samples
         rate = step_size(settings, step)
         decay = settings.decay + settings.alpha / total_weight
         shrink = 1.0 - settings.learning_rate * schedule_factor(settings, step) * settings.decoupled_decay
-        size = 1.0 if settings.total_weight > 0.0 else samples
+        size = 1.0 if settings.total_weight != 0.0 else samples
         s = plan.rows[last]
         p = work.out[s : s + outputs]
         for i in range(schedule.shape[0]):

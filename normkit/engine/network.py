@@ -162,6 +162,10 @@ class Network:
 
     def set_dense(self, coefs, intercepts):
         """Take scikit-learn's coefs_ and intercepts_; intercepts of layers without bias are not used."""
+        wanted = [*zip(self.sizes, self.sizes[1:]), *((size,) for size in self.sizes[1:])]
+        got = [np.shape(array) for array in (*coefs, *intercepts)]
+        if got != wanted:
+            raise ValueError(f"coefs_ and intercepts_ must have the shapes {wanted}, got {got}")
         for b, (coef, intercept) in enumerate(zip(coefs, intercepts), start=1):
             self.weight(b)[...] = coef.T
             bias = self.vector("bias", b)
@@ -184,8 +188,10 @@ class Network:
         pays = operations * batch >= _PARALLEL_STEP and operations * samples >= _PARALLEL_CALL
         return wanted if pays else 1
 
-    def predict(self, rows, order, n_threads=None, block=None, before_norm=False):
-        """Return the outputs for rows[order], (samples, outputs); or those of a hidden block, or its norm's input.
+    def predict(self, rows, order, n_threads=None, block=None, before=None):
+        """Return the outputs for rows[order], (samples, outputs); or those of a hidden block.
+
+        `before` "norm" or "activation" asks for what enters that of the block instead.
 
         `rows` are those of `normkit.engine.rows`, or what has a `predict` of its own: rows on a device.
         """
@@ -193,7 +199,7 @@ class Network:
         result = np.empty((count, width), self.dtype)
         if not count:
             return result
-        plan = self._bare(block) if before_norm else self.plan
+        plan = self._plan_before(before, block) if before else self.plan
         if not isinstance(rows, Rows):
             return rows.predict(self, order, block, plan)
         chunk = min(PREDICT_CHUNK, count)
@@ -203,31 +209,32 @@ class Network:
         none, no_targets = np.empty(0, self.dtype), np.empty((0, 1), self.dtype)
         edges = batch_edges(count, chunk)
         threads = self.choose_threads(n_threads, chunk, count)
-        work = self._take_buffers(plan, chunk, threads)
+        work = None if before else self._take_buffers(chunk, threads)
+        if work is None:
+            work = make_work(plan, chunk, self.dtype, threads, self.target_width, False)
         with single_threaded_blas():
             run_on_team(
-                threads, rows, no_targets, none, order, edges, prediction_schedule(self.plan, block),
+                threads, rows, no_targets, none, order, edges, prediction_schedule(plan, block),
                 plan, settings, self.params, none, none, self.statistics, work, 0, result,
             )  # fmt: skip
-        if not before_norm:
+        if not before:
             self._buffers = (chunk, threads), work
         return result
 
-    def _take_buffers(self, plan, chunk, threads):
+    def _take_buffers(self, chunk, threads):
         """Return the last prediction's buffers if they fit: to make new ones takes longer than to predict some rows.
 
         A thread that predicts at the same time finds none, and makes its own.
         """
         size, work = self.__dict__.pop("_buffers", (None, None))
-        if size == (chunk, threads):
-            return work
-        return make_work(plan, chunk, self.dtype, threads, self.target_width, False)
+        return work if size == (chunk, threads) else None
 
-    def _bare(self, b):
-        """Plan of the network whose block b ends where its norm would begin."""
+    def _plan_before(self, part, b):
+        """Plan of the network whose block b ends where its norm or its activation, the `part`, would begin."""
         norm, activation = self.plan.norm.copy(), self.plan.activation.copy()
-        norm[b] = NONE
-        if not self.plan.after[b]:
+        if part == "norm" or self.plan.after[b]:
+            norm[b] = NONE
+        if part == "activation" or not self.plan.after[b]:
             activation[b] = activation_codes([])[0]
         return self.plan._replace(norm=norm, activation=activation)
 
@@ -244,7 +251,7 @@ class Network:
             mean, squares, seen = np.zeros(self.sizes[b]), np.zeros(self.sizes[b]), 0
             for start in range(0, count, _MOMENT_ROWS):
                 part = np.arange(start, min(start + _MOMENT_ROWS, count))
-                x = self.predict(rows, part, n_threads, b, before_norm=True).astype(np.float64)  # (rows, units)
+                x = self.predict(rows, part, n_threads, b, before="norm").astype(np.float64)  # (rows, units)
                 with np.errstate(all="ignore"):
                     # Chan, Golub, LeVeque 1979
                     shift = x.mean(axis=0) - mean

@@ -160,7 +160,7 @@ def make_plan(sizes, normalization, position, normalize_input, itemsize, groups=
 
 
 def _blocks(plan):
-    return range(0 if plan.norm[0] != NONE else 1, len(plan.sizes))
+    return range(0 if plan.rows[1] > 0 else 1, len(plan.sizes))  # the input's only if it has a norm
 
 
 def _forward_schedule(plan, last):

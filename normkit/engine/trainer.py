@@ -111,7 +111,7 @@ class Trainer:
         if processes:  # the penalty is whole: every process has made all updates
             loss, samples = processes.gather(np.array([loss, samples])).sum(axis=0)
         total = float(loss + penalty)
-        return total if self.settings.total_weight > 0 else total / int(samples)
+        return total if self.settings.total_weight else total / int(samples)
 
     def merged_blocks(self, processes):
         """Return the blocks whose norm averages over the samples of all processes."""
@@ -132,7 +132,7 @@ def joined_batches(sample_weight, order, edges, dtype, processes):
     weight, samples = table.sum(axis=0)
     first = table[: processes.rank, 1].sum(axis=0)
     width = np.full_like(weight, padded(int(samples.max()), dtype))
-    shares = np.divide(table[:, 0], weight, out=np.zeros_like(table[:, 0]), where=weight > 0)
+    shares = np.divide(table[:, 0], weight, out=np.zeros_like(table[:, 0]), where=weight != 0)
     return np.concatenate([np.stack([weight, samples, first, width]), shares]).T.copy()
 
 

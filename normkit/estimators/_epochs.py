@@ -49,15 +49,18 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
             **norm_settings(self),
         }  # fmt: skip
 
+    def _seed(self, drawn=0):
+        """Seed of dropout and noise, drawn when it is first needed: without them the draws are scikit-learn's."""
+        needed = self._network.plan.dropout.any() or self.norm_noise > 0
+        return int(self._random_state.randint(2**31 - 1)) if needed and not drawn else drawn
+
     def _settings(self, steps_per_epoch):
         total = self.max_iter * steps_per_epoch if self.learning_rate_decay == "cosine" else 0
-        # drawn only where needed: without dropout and noise the draws are scikit-learn's
-        needed = self._network.plan.dropout.any() or self.norm_noise > 0
-        seed = int(self._random_state.randint(2**31 - 1)) if needed else 0
         return {
             **self._current_settings(), "momentum": float(self.momentum), "nesterov": bool(self.nesterovs_momentum),
-            "beta_1": float(self.beta_1), "beta_2": float(self.beta_2), "epsilon": float(self.epsilon), "seed": seed,
-            "warmup_steps": float(self.warmup_epochs * steps_per_epoch), "cosine_steps": float(total),
+            "beta_1": float(self.beta_1), "beta_2": float(self.beta_2), "epsilon": float(self.epsilon),
+            "seed": self._seed(), "warmup_steps": float(self.warmup_epochs * steps_per_epoch),
+            "cosine_steps": float(total),
         }  # fmt: skip
 
     def _start_optimizer(self, steps_per_epoch):
@@ -118,7 +121,10 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         if self.norm_noise > 0 and not self._network.norm_blocks():
-            raise ValueError(f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization=None")
+            raise ValueError(
+                f"norm_noise needs a norm, got norm_noise={self.norm_noise} with normalization={self.normalization!r} "
+                f"and {self.n_layers_ - 2} hidden layers"
+            )
         held_out, watched = None, validation
         watching = self._processes.first(lambda: validation is not None)
         if self.early_stopping and not watching:
@@ -133,10 +139,12 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
             self._start_optimizer(len(edges) - 1)
         else:
             self._trainer = moved_to(self._trainer, self.device)
+            settings = self._trainer.settings
+            self._trainer.settings = settings._replace(seed=self._seed(settings.seed))
         self._processes.begin(self._trainer)
         return _Epochs(samples, order, edges, total, watching or self.early_stopping, watched, held_out, all_rows)
 
-    def _fit_epochs(self, samples, incremental, validation):
+    def _fit_epochs(self, samples, incremental, validation, first_pass):
         plan = self._plan_epochs(samples, incremental, validation)
         trainer = self._trainer
         epochs = 1 if incremental else self.max_iter
@@ -147,7 +155,7 @@ class EpochsMLP(CallbackSupportMixin, MonitoringMLP):
         # record of the best one shares memory with the weights that it goes on to train
         first_fit = self.early_stopping and self.best_validation_score_ == -np.inf
         best = self._network.state() if first_fit else None
-        last_finite = LastFinite(self._network, trained=self.t_ > 0)
+        last_finite = LastFinite(self._network, trained=not first_pass)
         try:
             self.n_iter_ = 0
             for _ in range(epochs):

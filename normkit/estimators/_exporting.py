@@ -72,7 +72,7 @@ class ExportingMLP(FittingMLP):
         TypeError
             If the model is of a subclass, or a parameter or label is neither a plain value nor an array.
         ValueError
-            If `metadata` cannot be JSON.
+            If `metadata` cannot be JSON, or a parameter was set to what it must not be.
         OSError
             If the file cannot be written.
 

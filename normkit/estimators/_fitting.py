@@ -97,6 +97,8 @@ class FittingMLP(EpochsMLP):
             if not sample_weight.sum():
                 raise ValueError("sample_weight sums to 0, and the loss is an average by it")
         weight = self._with_class_weight(labels, sample_weight, incremental)
+        if weight is not sample_weight and not self._processes.any(bool(weight.sum())):
+            raise ValueError("class_weight gives the samples weights that sum to 0, and the loss is an average by them")
         self._random_state = check_random_state(self.random_state)
         sizes = [X.shape[1], *hidden, self.n_outputs_]
         dtype = np.dtype(self.dtype or (X.dtype if X.dtype != np.uint8 else np.float64))
@@ -114,7 +116,7 @@ class FittingMLP(EpochsMLP):
             self._check_lbfgs(validation_data)
             fit_lbfgs(self, samples)
         else:
-            self._fit_epochs(samples, incremental, self._check_validation_data(validation_data))
+            self._fit_epochs(samples, incremental, self._check_validation_data(validation_data), first_pass)
         if not is_finite(self._link()):
             raise ValueError(
                 "Solver produced non-finite parameter weights. The input data may"
@@ -137,7 +139,7 @@ class FittingMLP(EpochsMLP):
         for old in ("_network", "_trainer", "_optimizer"):
             self.__dict__.pop(old, None)
         names = activations_of(self, len(sizes) - 2)
-        names.append(self.activation if isinstance(self.activation, str) else names[-1])
+        names.append(self.activation if isinstance(self.activation, str) else (names or ["identity"])[-1])
         shapes = list(zip(sizes, sizes[1:]))
         drawn = [self._draw(fan_in, fan_out, name) for (fan_in, fan_out), name in zip(shapes, names)]
         coefs, intercepts = zip(*drawn)

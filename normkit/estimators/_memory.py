@@ -6,6 +6,7 @@ from normkit.estimators._lbfgs import CHUNK
 
 # Smaller fits are not looked at: asking takes longer than they do
 _ASKED_FROM = 1 << 26
+_GROUP = Path("/sys/fs/cgroup")
 # scipy's L-BFGS-B: 2 m n + 5 n float64 of work space with m = 10, the point and its gradient
 _LBFGS_VECTORS = 27
 
@@ -56,8 +57,11 @@ def available_memory():
     except (OSError, KeyError, ValueError):
         return None
     try:
-        return min(there, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no control group, or one without limit
+        limit, taken = (int((_GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        parts = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        # cached files are given up when memory is needed
+        return min(there, max(0, limit - taken + int(parts["active_file"]) + int(parts["inactive_file"])))
+    except (OSError, KeyError, ValueError):  # no control group, or one without limit
         return there
 
 

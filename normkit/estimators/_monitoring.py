@@ -47,6 +47,7 @@ class MonitoringMLP(NetworkMLP):
     def _evaluate(self, samples, indices):
         """Return (loss without penalty, score) on some rows; NaN where the model predicts no finite numbers."""
         predicted, total, total_weight = [], 0.0, 0.0
+        classifies = is_classifier(self)
         for start in range(0, len(indices), _EVALUATED):  # the outputs of all rows may be larger than X
             part = indices[start : start + _EVALUATED]
             outputs = self._network.predict(samples.rows, part, self.n_threads)
@@ -57,9 +58,11 @@ class MonitoringMLP(NetworkMLP):
             if share > 0:
                 total += share * self._network.loss(outputs, samples.targets[part], weight)
                 total_weight += share
-            predicted.append(self._decode(outputs))
-        score = accuracy_score if is_classifier(self) else r2_score
-        truth, weight = samples.labels[indices], samples.sample_weight_of(indices)
+            labels = self._decode(outputs)
+            predicted.append(self._encode(labels) if classifies else labels)
+        # targets are dense, also of sparse labels
+        score, truth = (accuracy_score, samples.targets) if classifies else (r2_score, samples.labels)
+        truth, weight = truth[indices], samples.sample_weight_of(indices)
         value = score(truth, np.concatenate(predicted), sample_weight=weight)
         return total / total_weight if total_weight else float("nan"), float(value)
 

@@ -36,19 +36,21 @@ class NetworkMLP(BaseMultilayerPerceptron):
 
     def _signature(self):
         """Everything that lays out another network."""
+        single = {np.asarray(array).dtype for array in (*self.coefs_, *self.intercepts_)} == {np.dtype(np.float32)}
         sizes = [self.coefs_[0].shape[0], *(coef.shape[1] for coef in self.coefs_)]
         return {
-            "sizes": sizes, "dtype": np.dtype(self.coefs_[0].dtype), "output": self.out_activation_,
+            "sizes": sizes, "dtype": np.dtype(np.float32 if single else np.float64), "output": self.out_activation_,
             "normalization": self.normalization, "position": self.norm_position if self.normalization else "before",
             "normalize_input": bool(self.normalize_input),
             "groups": int(self.norm_groups) if self.normalization == "group" else 1,
         }  # fmt: skip
 
-    def _link(self, new_norms=False):
+    def _link(self, new_norms=False, begin_norms=True):
         """Make the network follow the parameters, coefs_ and intercepts_, and make these two views of the network.
 
         Any of them may have been replaced by hand since the last time, as scikit-learn's users do. The network then
         takes them over and keeps its norms, those that it was fitted with, unless it is told to follow in these, too.
+        A new network's norms begin with the parameters' first values, unless others are to be filled in.
         """
         old = getattr(self, "_network", None)
         signature = self._signature()
@@ -63,7 +65,9 @@ class NetworkMLP(BaseMultilayerPerceptron):
                 return old
             network = old
         else:
-            network = self._new_network(signature, settings)
+            network = Network(**signature, activations=settings[0], dropouts=settings[1], norm_epsilon=settings[2])
+            if begin_norms:
+                self._begin_norms(network)
             if old is not None:
                 network.take_norms(old)
         network.set_dense([np.array(coef) for coef in self.coefs_], [np.array(bias) for bias in self.intercepts_])
@@ -71,8 +75,7 @@ class NetworkMLP(BaseMultilayerPerceptron):
         self._show_views()
         return network
 
-    def _new_network(self, signature, settings):
-        network = Network(**signature, activations=settings[0], dropouts=settings[1], norm_epsilon=settings[2])
+    def _begin_norms(self, network):
         for b in network.norm_blocks():
             size = network.sizes[b]
             for values, name in (
@@ -92,7 +95,6 @@ class NetworkMLP(BaseMultilayerPerceptron):
             alpha = network.vector("alpha", b)
             if alpha is not None:
                 alpha[...] = initializers.vector(self.dyt_alpha, 1, "dyt_alpha")
-        return network
 
     def _show_views(self):
         network = self._network

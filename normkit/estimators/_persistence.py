@@ -88,6 +88,7 @@ def save(model, path, include_optimizer=True, metadata=None) -> None:
         "metadata": metadata,
     }
     arrays.update({f"layers.{name}": view for name, view in (*_parts(network, network.params), *_statistics(network))})
+    model._validate_params()  # as `load` does
     _model_file.write(path, document, arrays)
 
 
@@ -200,7 +201,7 @@ def _model_of(document, arrays):
         setattr(model, name, _number(name, decode(value)))
     if "history_" in model.__dict__:
         model.history_["loss"] = model.loss_curve_  # one list, as training made it
-    network = model._link()
+    network = model._link(begin_norms=False)
     for name, view in (*_parts(network, network.params), *_statistics(network)):
         _fill(view, arrays, f"layers.{name}")
     if document["optimizer"] is not None:

@@ -5,7 +5,7 @@ from sklearn import neural_network
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import check_array, check_consistent_length, compute_sample_weight
 from sklearn.utils._param_validation import StrOptions
-from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.multiclass import is_multilabel, unique_labels
 
 from normkit.estimators._exporting import ExportingMLP
 from normkit.estimators._parameters import CONSTRAINTS, set_parameters
@@ -95,7 +95,8 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
     input_scale : float, default=1.0
         Factor of every value of X, applied as rows are read: 1 / 255 for images of bytes.
     dtype : {None, "float32", "float64"}, default=None
-        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn.
+        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn, whose
+        "lbfgs" alone is always float64.
     epoch_callback : callable, default=None
         Called with the model after each epoch; training stops when it returns True. `set_callbacks` takes
         scikit-learn's callbacks.
@@ -220,21 +221,24 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
                     "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
                     f"Previously got {self.classes_}, `y` has {classes}"
                 )
-            self._check_known(classes)
+            self._check_known(y)
         binary = self._label_binarizer.y_type_ == "binary"
         self.n_outputs_ = 1 if binary else len(self.classes_)
         return X, y
 
-    def _check_known(self, classes):
+    def _check_known(self, y):
+        if is_multilabel(y) and self._label_binarizer.y_type_ != "multilabel-indicator":
+            raise ValueError("The object was not fitted with multilabel input.")
+        classes = unique_labels(y)
         if len(np.setdiff1d(classes, self.classes_)):
             raise ValueError(
                 f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}."
             )
 
     def _check_labels(self, y, X):
-        y = self._column(check_array(y, ensure_2d=False, dtype=None, input_name="y"))
+        y = self._column(check_array(y, accept_sparse="csr", ensure_2d=False, dtype=None, input_name="y"))
         check_consistent_length(X, y)
-        self._check_known(unique_labels(y))
+        self._check_known(y)
         return y
 
     def _with_class_weight(self, labels, sample_weight, incremental):
@@ -254,7 +258,7 @@ class MLPClassifier(ExportingMLP, neural_network.MLPClassifier):
         """Return the class index in one column; for several labels a sample an indicator column a label."""
         if self._label_binarizer.y_type_ in ("binary", "multiclass"):
             return np.searchsorted(self.classes_, labels)[:, None]
-        return self._label_binarizer.transform(labels)
+        return self._label_binarizer.transform(labels).astype(bool)  # any two numbers may stand for no and yes
 
     def _decode(self, outputs):
         return self._label_binarizer.inverse_transform(outputs.ravel() if self.n_outputs_ == 1 else outputs)

@@ -8,7 +8,6 @@ from scipy import special
 from sklearn.utils.validation import check_is_fitted
 
 from normkit.engine.network import Network
-from normkit.engine.plan import activation_codes
 from normkit.engine.trainer import Trainer
 from normkit.estimators import MLPClassifier, MLPRegressor
 from normkit.estimators._parameters import activations_of, norm_settings
@@ -154,16 +153,11 @@ def _units(network: Network, samples: Samples, b: int, activation: str, n_thread
     """What enters the activation of a block, and how flat the activation is there."""
     if b == 0:
         return {"pre_activation_mean": None, "pre_activation_std": None, "saturated": None, "dead_units": None}
-    plan = network.plan
-    codes, norm = plan.activation.copy(), plan.norm.copy()
-    codes[b] = activation_codes([])[0]
-    if plan.after[b]:
-        norm[b] = 0
-    network.plan = plan._replace(activation=codes, norm=norm)
-    z = network.predict(samples.rows, np.arange(samples.X.shape[0]), n_threads, b).astype(np.float64)  # (rows, units)
-    network.plan = plan
+    order = np.arange(samples.X.shape[0])
+    z = network.predict(samples.rows, order, n_threads, b, before="activation").astype(np.float64)  # (rows, units)
     slope, steepest = _SLOPES[activation]
-    flat = None if steepest is None or not np.isfinite(z).all() else slope(z) < SATURATED * steepest
+    # gelu and silu also fall
+    flat = None if steepest is None or not np.isfinite(z).all() else np.abs(slope(z)) < SATURATED * steepest
     return {
         "pre_activation_mean": z.mean(),
         "pre_activation_std": z.std(),
@@ -178,7 +172,7 @@ def _moving(network: Network, samples: Samples, b: int, n_threads) -> dict[str, 
     if mean is None:
         return {"moving_mean_distance": None, "moving_variance_distance": None}
     order = np.arange(samples.X.shape[0])
-    x = network.predict(samples.rows, order, n_threads, b, before_norm=True).astype(np.float64)  # (rows, units)
+    x = network.predict(samples.rows, order, n_threads, b, before="norm").astype(np.float64)  # (rows, units)
     found = x.var(axis=0)
     size = np.linalg.norm(found)
     return {

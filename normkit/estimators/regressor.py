@@ -89,7 +89,8 @@ class MLPRegressor(ExportingMLP, neural_network.MLPRegressor):
     input_scale : float, default=1.0
         Factor of every value of X, applied as rows are read: 1 / 255 for images of bytes.
     dtype : {None, "float32", "float64"}, default=None
-        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn.
+        Precision of the training. None: float32 for float32 data, else float64, as in scikit-learn, whose
+        "lbfgs" alone is always float64.
     epoch_callback : callable, default=None
         Called with the model after each epoch; training stops when it returns True. `set_callbacks` takes
         scikit-learn's callbacks.
@@ -197,12 +198,22 @@ class MLPRegressor(ExportingMLP, neural_network.MLPRegressor):
     def _check_targets(self, X, y, incremental, reset):
         X, y = self._check_data(X, y, reset, y_numeric=True)
         y = self._column(y)
-        self.n_outputs_ = 1 if y.ndim == 1 else y.shape[1]
+        outputs = 1 if y.ndim == 1 else y.shape[1]
+        self._check_values(y, outputs if reset else self.coefs_[-1].shape[1])
+        self.n_outputs_ = outputs
         return X, y
+
+    def _check_values(self, y, outputs):
+        got = 1 if y.ndim == 1 else y.shape[1]
+        if got != outputs:
+            raise ValueError(f"y must have {outputs} columns, as many as the model has outputs, got {got}")
+        if self.loss == "poisson" and y.min() < 0:
+            raise ValueError(f"y must not be negative with loss='poisson', got {y.min():g}")
 
     def _check_labels(self, y, X):
         y = self._column(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"))
         check_consistent_length(X, y)
+        self._check_values(y, self.n_outputs_)
         return y
 
     def _output_activation(self):

@@ -116,10 +116,14 @@ def operand(x, name="x"):
     return _operand_of_any(x, name)
 
 
+def _check_unmasked(a, name):
+    if isinstance(a, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array, whose mask would be lost; fill or compress it")
+
+
 def _operand_of_any(x, name):
     owner = x
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} must not be a masked array, whose mask would be lost; fill or compress it")
+    _check_unmasked(x, name)
     if not isinstance(x, np.ndarray):
         if getattr(x, "requires_grad", False):
             raise TypeError(f"{name} requires a gradient, which cannot be recorded here; pass {name}.detach()")
@@ -271,11 +275,12 @@ def statistic(a, shape, name, given=None, memory=None):
 def _numbers(a, name):
     """Return a as an ndarray of real numbers."""
     if type(a) is not np.ndarray:
+        _check_unmasked(a, name)
         array = device_array(a, name)
         if array is not None:
             check_place(array, Kind.place, name)
         if hasattr(a, "detach"):  # torch: a parameter that is being learned, a type that NumPy does not have
-            a = a.detach() if a.requires_grad else a
+            a = a.detach().resolve_neg()
             a = a.float() if str(a.dtype) == "torch.bfloat16" else a
             a = a.numpy()
         a = np.asarray(a)

@@ -144,3 +144,43 @@ def test_ctrl_c_stops_within_the_epoch(run_python):
         print(np.isfinite(model.partial_fit(X, y).predict_proba(X)).all())
     """
     assert run_python(program, timeout=300).splitlines() == ["5 True", "True"]
+
+
+def test_ctrl_c_that_would_end_the_process_still_does(run_python):
+    program = """
+        import os
+        import signal
+        from normkit.threads import deferred_interrupt
+
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            with deferred_interrupt():
+                signal.raise_signal(signal.SIGINT)
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+    assert run_python(program).strip() == "-2"
+
+
+def test_a_fork_during_a_fit_leaves_the_child_its_threads(run_python):
+    program = """
+        import os
+        import numpy, threadpoolctl
+        from normkit.threads import single_threaded_blas
+
+        def threads():
+            controller = threadpoolctl.ThreadpoolController().select(user_api="blas")
+            return [library.num_threads for library in controller.lib_controllers]
+
+        threadpoolctl.threadpool_limits(2)
+        before = threads()
+        with single_threaded_blas():
+            child = os.fork()
+            if not child:
+                print(threads() == before, flush=True)
+                os._exit(0)
+            os.waitpid(child, 0)
+            print(set(threads()) <= {1})
+    """
+    assert run_python(program).split() == ["True", "True"]

@@ -37,8 +37,8 @@ ACTIVATIONS = {
 def fitted(kind, y, **parameters):
     X = np.random.default_rng(0).normal(size=(ROWS, 5))
     model = kind(
-        hidden_layer_sizes=(8, 6), max_iter=3, batch_size=12, norm_groups=GROUPS, virtual_batch_size=VIRTUAL,
-        norm_momentum=0.7, alpha=0.5, random_state=1, learning_rate_init=0.02, **parameters,
+        **{"hidden_layer_sizes": (8, 6), **parameters}, max_iter=3, batch_size=12, norm_groups=GROUPS,
+        virtual_batch_size=VIRTUAL, norm_momentum=0.7, alpha=0.5, random_state=1, learning_rate_init=0.02,
     ).fit(X, y)  # fmt: skip
     return model, X
 
@@ -174,9 +174,27 @@ def test_saturation_is_a_twentieth_of_the_steepest_slope(activation):
             assert entry["saturated"] is None and entry["dead_units"] is None
             continue
         steepest = slope(np.linspace(-20, 20, 400_001)).max()
-        flat = slope(z) < 0.05 * steepest
+        flat = np.abs(slope(z)) < 0.05 * steepest
         assert entry["saturated"] == flat.mean() and entry["dead_units"] == flat.all(axis=0).mean()
         assert 0 < entry["saturated"] < 1
+
+
+@pytest.mark.parametrize("position", ["before", "after"])
+@pytest.mark.parametrize("norm", NORMS)
+def test_one_hidden_layer_again_and_again(norm, position):
+    y = targets("three")
+    model, X = fitted(MLPClassifier, y, normalization=norm, norm_position=position, hidden_layer_sizes=(64,))
+    z = model.hidden_activations(X, 0) @ model.coefs_[1] + model.intercepts_[1]
+    for _ in range(3):
+        entry = diagnose(model, X, y)[-1]
+        assert (entry["pre_activation_mean"], entry["pre_activation_std"]) == pytest.approx((z.mean(), z.std()))
+
+
+def test_units_whose_slope_is_steep_and_negative_are_not_saturated():
+    X = np.linspace(-1, 1, 4)[:, None]
+    model = MLPRegressor(hidden_layer_sizes=(1,), activation="gelu", max_iter=1, random_state=0).fit(X, X[:, 0])
+    model.coefs_[0][...], model.intercepts_[0][...] = 0, -np.sqrt(2)  # the slope is -0.13 there
+    assert diagnose(model, X, X[:, 0])[0]["saturated"] == 0
 
 
 def test_a_dead_unit():
@@ -274,6 +292,12 @@ def test_wrong_input():
         diagnose(model, X, y + 1)
     with pytest.raises(ValueError, match="inconsistent"):
         diagnose(model, X, y[:-1])
+    with pytest.raises(ValueError, match="not fitted with multilabel input"):
+        diagnose(model, X, np.eye(3, dtype=int)[y])
+    model, X = fitted(MLPRegressor, X[:, :2])
+    for columns in (1, 3, 50):
+        with pytest.raises(ValueError, match=f"y must have 2 columns, .* got {columns}"):
+            diagnose(model, X, np.ones((ROWS, columns)).squeeze())
 
 
 def test_the_example_runs():

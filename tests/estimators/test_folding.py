@@ -74,6 +74,15 @@ def test_the_copy_stands_alone(X):
     np.testing.assert_array_equal(model.predict_proba(frame), before)
 
 
+def test_a_warm_start_with_early_stopping_goes_on(X):
+    fit = {**SHORT, "early_stopping": True, "warm_start": True}
+    plain = MLPClassifier(normalization="batch", **fit).fit(X, X[:, 0] > 2).fold_norm()
+    plain.set_params(max_iter=1, learning_rate_init=1e-12)
+    before = plain.predict_proba(X)
+    plain.fit(X, X[:, 0] > 2)
+    np.testing.assert_allclose(plain.predict_proba(X), before, atol=1e-9)
+
+
 def test_lbfgs_and_no_hidden_layer(X):
     for sizes in ((), (3,)):
         model = MLPRegressor(

@@ -217,6 +217,40 @@ def test_other_sizes_in_a_warm_start(digits):
         model.set_params(hidden_layer_sizes=(8,)).fit(*digits)
 
 
+def test_other_outputs_leave_a_regressor_as_it_was(digits):
+    X, y = digits
+    model = MLPRegressor(hidden_layer_sizes=(9,), max_iter=1).fit(X, y)
+    with pytest.raises(ValueError, match="y must have 1 columns, as many as the model has outputs, got 3"):
+        model.partial_fit(X, np.ones((300, 3)))
+    assert model.n_outputs_ == 1
+
+
+def test_arrays_of_other_shapes_set_by_hand(digits):
+    model = MLPClassifier((9,), max_iter=1).fit(*digits)
+    kept = model.coefs_[1].copy()
+    for name, wrong in (("coefs_", np.ones((1, 1))), ("intercepts_", np.ones(1))):
+        right = getattr(model, name)[1]
+        getattr(model, name)[1] = wrong
+        with pytest.raises(ValueError, match=r"coefs_ and intercepts_ must have the shapes"):
+            model.predict(digits[0])
+        getattr(model, name)[1] = right
+    np.testing.assert_array_equal(model.coefs_[1], kept)
+
+
+def test_no_activation_of_no_hidden_layer(digits):
+    empty, one = (MLPClassifier((), activation=name, max_iter=1, random_state=0).fit(*digits) for name in ([], "relu"))
+    np.testing.assert_array_equal(empty.coefs_[0], one.coefs_[0])
+
+
+def test_negative_counts_are_refused(digits):
+    X, y = digits
+    model = MLPRegressor("poisson", (4,), max_iter=1)
+    with pytest.raises(ValueError, match="y must not be negative with loss='poisson', got -1"):
+        model.fit(X, y - 1.0)
+    with pytest.raises(ValueError, match="y must not be negative with loss='poisson', got -2"):
+        model.fit(X, y, validation_data=(X, y - 2.0))
+
+
 def test_clone_keeps_the_parameters():
     parameters = {"normalization": "layer", "dropout": [0.1, 0.2], "activation": ["elu", "gelu"], "n_threads": 2}
     for model in (MLPClassifier((9, 8), **parameters), MLPRegressor(hidden_layer_sizes=(9, 8), **parameters)):

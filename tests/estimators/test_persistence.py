@@ -230,3 +230,12 @@ def test_devices_and_links(X, tmp_path):
     (tmp_path / "link").symlink_to(tmp_path / "model")
     model.save(tmp_path / "link")
     assert (tmp_path / "link").is_symlink() and (tmp_path / "model").is_file()
+
+
+def test_parameters_that_were_changed_since(X, tmp_path):
+    model = MLPRegressor(hidden_layer_sizes=(5,), normalization="batch", **SHORT).fit(X, X[:, 0])
+    model.set_params(norm_gamma_initializer=np.ones(7))
+    np.testing.assert_array_equal(copy_of(model, tmp_path).predict(X), model.predict(X))
+    with pytest.raises(ValueError, match="'solver' parameter"):
+        model.set_params(solver="adma").save(tmp_path / "wrong.safetensors")
+    assert not (tmp_path / "wrong.safetensors").exists()

@@ -60,6 +60,17 @@ def test_dropout_per_layer_and_none_in_prediction(norm, position, digits):
     np.testing.assert_array_equal(zero.coefs_[0], plain.coefs_[0])
 
 
+@pytest.mark.parametrize("later", [{"dropout": 0.5}, {"norm_noise": 0.5}])
+def test_what_is_turned_on_later_follows_random_state(later, blobs):
+    found = []
+    for seed in (1, 1, 2):
+        model = MLPClassifier((8,), normalization="layer", random_state=0, shuffle=False)
+        model.partial_fit(*blobs, classes=[0, 1, 2])
+        found.append(model.set_params(random_state=seed, **later).partial_fit(*blobs).coefs_[0])
+    np.testing.assert_array_equal(found[0], found[1])
+    assert (found[0] != found[2]).any()
+
+
 def test_dropout_after_a_norm_comes_last():
     """Else the norm would see the zeros, and its output would have none."""
     X, y = np.random.default_rng(0).normal(size=(50, 1)), np.zeros(50)
@@ -82,6 +93,8 @@ def test_norm_noise_needs_a_norm_and_a_number(blobs):
             MLPClassifier((4,), normalization="batch", norm_noise=wrong).fit(*blobs)
     with pytest.raises(ValueError, match="norm_noise needs a norm, got norm_noise=0.5 with normalization=None"):
         MLPRegressor(hidden_layer_sizes=(4,), norm_noise=0.5).fit(*blobs)
+    with pytest.raises(ValueError, match="with normalization='batch' and 0 hidden layers"):
+        MLPClassifier((), normalization="batch", norm_noise=0.5).fit(*blobs)
     MLPClassifier((), normalize_input=True, norm_noise=0.5, max_iter=1).fit(*blobs)
 
 
@@ -178,6 +191,13 @@ def test_class_weight_is_a_sample_weight(class_weight, weighted, digits):
     expected = MLPClassifier(**fit).fit(X, y, combined)
     np.testing.assert_array_equal(model.coefs_[0], expected.coefs_[0])
     assert (model.coefs_[0] != MLPClassifier(**fit).fit(X, y, weight).coefs_[0]).any()
+
+
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_class_weights_of_zero_alone(solver, digits):
+    X, y = digits
+    with pytest.raises(ValueError, match="class_weight gives the samples weights that sum to 0"):
+        MLPClassifier((4,), solver=solver, class_weight=dict.fromkeys(range(10), 0.0)).fit(X, y)
 
 
 def test_class_weight_with_names_and_partial_fit(digits):

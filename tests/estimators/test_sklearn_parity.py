@@ -143,6 +143,46 @@ def test_early_stopping(task, solver, dtype, rtol):
     assert_same(*models, X, rtol)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("no, yes", [(0, 2), (1, 2), (0, -1)])
+def test_two_numbers_for_no_and_yes(no, yes, early_stopping):
+    X, y = data("multilabel")
+    models = pair("multilabel", early_stopping=early_stopping, batch_size=16)
+    for model in models:
+        call(model.fit, X, np.where(y, yes, no))
+    assert_same(*models, X, 1e-7)
+
+
+@pytest.mark.parametrize("solver", ["adam", "plain sgd"])
+def test_batches_whose_weights_sum_below_zero(solver):
+    X, y = data("multiclass")
+    weight = np.where(np.arange(150) % 4, 1.0, -1.0)
+    weight[:20] = -1.0
+    models = pair("multiclass", **SOLVERS[solver], batch_size=10, shuffle=False, max_iter=3, alpha=1.0)
+    for model in models:
+        call(model.fit, X, y, weight)
+    assert_same(*models, X, 1e-7)
+
+
+def test_one_column_a_class_for_a_model_of_plain_labels():
+    X, y = data("multiclass")
+    for model in pair("multiclass", max_iter=1):
+        call(model.fit, X, y - 5)
+        with pytest.raises(ValueError, match="The object was not fitted with multilabel input"):
+            model.partial_fit(X, np.eye(3, dtype=int)[y - 5])
+
+
+def test_arrays_of_other_types_set_by_hand():
+    X, y = data("regression", np.float32)
+    for exact in (np.int64, np.float64):
+        predicted = []
+        for model in pair("regression", hidden_layer_sizes=(2,), max_iter=2):
+            call(model.fit, X, y)
+            model.coefs_[0] = np.ones((64, 2), exact)
+            predicted.append(model.predict(X.astype(np.float64)))
+        np.testing.assert_allclose(*predicted, rtol=1e-12)
+
+
 def test_tolerance_ends_training():
     X, y = data("multiclass")
     models = pair("multiclass", tol=0.05, n_iter_no_change=2, max_iter=100, learning_rate_init=0.01)

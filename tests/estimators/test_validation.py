@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.sparse
 from sklearn.callback import ProgressBar, ScoringMonitor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import log_loss
@@ -121,6 +122,10 @@ def test_bad_validation_data(digits):
         model.fit(X, y, validation_data=(X, y + 5))
     with pytest.raises(ValueError, match="inconsistent numbers of samples"):
         model.fit(X, y, validation_data=(X, y[1:]))
+    with pytest.raises(ValueError, match="y must have 1 columns, .* got 10"):
+        MLPRegressor(max_iter=1, **FIT).fit(X, y, validation_data=(X, np.ones((300, 10))))
+    with pytest.raises(ValueError, match="not fitted with multilabel input"):
+        model.fit(X, y, validation_data=(X, np.eye(10)[y]))
     with pytest.raises(ValueError, match="validation_data needs solver"):
         MLPClassifier(solver="lbfgs").fit(X, y, validation_data=(X, y))
 
@@ -250,3 +255,16 @@ def test_another_fit_begins_its_records_anew(digits):
     assert (model.loss_curve_, model.history_, model.validation_scores_) == first
     assert {len(values) for values in (first[0], *first[1].values(), first[2])} == {2}
     assert model.history_["loss"] is model.loss_curve_
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_sparse_labels_are_measured_as_dense_ones(early_stopping, digits):
+    X, y = digits
+    Y = np.stack([y > 4, y % 2 == 0, y == 3], axis=1).astype(int)
+    histories = []
+    for kind in (np.array, scipy.sparse.csr_array):
+        for validation in (None, (X[200:], kind(Y[200:]))):
+            model = MLPClassifier(max_iter=3, early_stopping=early_stopping, **FIT)
+            model.fit(X[:200], kind(Y[:200]), validation_data=validation)
+            histories.append((model.history_, model.validation_scores_))
+    assert histories[:2] == histories[2:]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from family import BY_LABEL, CHUNK, CLIPS, EPSILON, NORMS, moving, own_axes
 
-from normkit import batch_norm, reference, update_running
+from normkit import batch_norm, layer_norm, reference, update_running
 
 # float64 on both sides; sums of up to some thousand terms in different orders
 TOLERANCE = 1e-11
@@ -101,6 +101,13 @@ def test_torch(label, shape, axis, function):
         np.testing.assert_array_equal(want_gradients[0], want_gradients[1])
         want_gradients = want_gradients[1:]
     assert_near(gradients[:1] + gradients[2:] if label == "dynamic_tanh" else gradients, want_gradients)
+
+
+def test_torch_parameters_with_a_sign_apart():
+    torch = pytest.importorskip("torch")
+    gamma = torch.tensor([1 + 2j, 3 - 4j]).conj().imag
+    x = np.array([[1.0, 4.0]])
+    np.testing.assert_allclose(layer_norm(x, gamma), reference.layer_norm(x, np.array([-2.0, 4.0]), np.zeros(2)))
 
 
 def test_torch_moving_statistics():

@@ -62,6 +62,8 @@ def test_gradients_of_an_empty_batch_are_two_arrays():
 def test_masks_are_not_lost():
     with pytest.raises(TypeError, match="x must not be a masked array"):
         layer_norm(np.ma.masked_array(np.zeros((2, 3))))
+    with pytest.raises(TypeError, match="gamma must not be a masked array"):
+        layer_norm(np.zeros((2, 3)), np.ma.masked_array(np.ones(3), [1, 0, 0]))
 
 
 PROGRAM = """

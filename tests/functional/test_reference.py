@@ -257,3 +257,8 @@ def test_moving_average():
     running, batch = np.array([1.0, 2.0, 3.0]), np.array([11.0, np.nan, np.inf])
     np.testing.assert_allclose(reference.moving_average(running, batch, 0.9), [2, 2, 3], rtol=1e-15)
     np.testing.assert_allclose(reference.moving_average(running, batch, count=4), [3.5, 2, 3], rtol=1e-15)
+
+
+def test_axes_that_x_has_not():
+    with pytest.raises(np.exceptions.AxisError):
+        reference.layer_norm(np.zeros((2, 3)), np.ones(3), np.zeros(3), axes=(5,))

@@ -80,6 +80,15 @@ def test_going_on_with_a_trained_model(how):
     assert np.isfinite(model.predict(X)).all() and not np.array_equal(model.coefs_[0], kept[0])
 
 
+def test_going_on_after_lbfgs():
+    model = MLPRegressor(hidden_layer_sizes=(5,), solver="lbfgs", max_iter=50, random_state=0, tol=1e-2).fit(X, Y)
+    kept = state_of(model)
+    model.set_params(solver="sgd", learning_rate_init=1e100, batch_size=10)
+    with pytest.warns(ConvergenceWarning, match="diverged: epoch 1"), np.errstate(all="ignore"):
+        model.partial_fit(X, Y)
+    assert_same(state_of(model), kept)
+
+
 def test_early_stopping_keeps_the_best_epoch():
     states, model = [], MLPRegressor(max_iter=100, early_stopping=True, **{**GROWS, "batch_size": 36})
     model.set_params(epoch_callback=lambda model: states.append(state_of(model)))

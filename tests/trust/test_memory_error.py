@@ -62,3 +62,15 @@ def test_systems_that_do_not_tell(monkeypatch):
 def test_available_memory_is_what_linux_says():
     there = _memory.available_memory()
     assert there is None or 2**20 < there < 2**50
+
+
+def test_a_control_group_takes_its_part(monkeypatch, tmp_path):
+    monkeypatch.setattr(_memory, "_GROUP", tmp_path)
+    if _memory.available_memory() is None:
+        pytest.skip("the system does not tell")
+    (tmp_path / "memory.max").write_text("1000000\n")
+    (tmp_path / "memory.current").write_text("900000\n")
+    (tmp_path / "memory.stat").write_text("anon 7\ninactive_file 3000\nactive_file 200\n")
+    assert _memory.available_memory() == 103_200
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _memory.available_memory() > 2**20

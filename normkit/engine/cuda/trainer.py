@@ -119,7 +119,7 @@ class _Epochs:
         if sample_weight is not None:
             weights = sample_weight[order[: edges[-1]]].astype(np.float64)
             totals = np.add.reduceat(weights, edges[:-1])
-        present = np.flatnonzero(totals > 0)  # a batch without weight is a batch without samples
+        present = np.flatnonzero(totals)  # a batch without weight is a batch without samples
         steps = np.column_stack((edges[:-1], steps_before + 1 + np.arange(len(counts))))[present].astype(np.int64)
         table = np.empty((len(present), TABLE))
         fill_table(settings, steps, totals[present], counts[present].astype(np.float64), table)
