@@ -125,3 +125,9 @@ def test_regressors_of_several_targets(tmp_path):
     model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=1, batch_size=20, random_state=0).fit(X, X[:, :2])
     model.save(tmp_path / "model")
     np.testing.assert_allclose(saved_models.open_model(tmp_path / "model").predict(X), model.predict(X), rtol=1e-6)
+
+
+def test_r2_of_a_constant_whose_mean_is_another_number():
+    y = np.full(30, 0.1)
+    saved = saved_models.SavedModel(MLPRegressor(), None)
+    assert y.mean() != 0.1 and saved.score(y, y + 1) == ("r2", 0.0)

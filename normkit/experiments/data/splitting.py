@@ -7,6 +7,7 @@ import numpy as np
 
 from normkit.experiments.data.dataset import Dataset
 from normkit.experiments.data.sets import Split
+from normkit.experiments.data.targets import spread
 from normkit.experiments.errors import DataError, one_line
 
 # the course's experiment validates with the first 5,000 images
@@ -132,7 +133,10 @@ def _prepared(dataset, train, val, test, note):
     preprocessor, notes = dataset.preprocessor_for(tables[0])
     mean, scale = 0.0, 1.0
     if dataset.task == "regression":
-        mean, scale = float(np.mean(y_train)), float(np.std(y_train))
+        # by a power of two: the squares of tiny numbers are 0
+        exponent = np.frexp(np.abs(y_train).max())[1]
+        mean = float(np.mean(y_train))
+        scale = float(np.ldexp(np.sqrt(spread(np.ldexp(y_train, -exponent))), exponent))
         if not scale:
             raise DataError(f"{dataset.name}: the target is the same in all training rows")
         targets = [(y - mean) / scale for y in targets]
