@@ -83,6 +83,6 @@ def open_model(path: str | os.PathLike) -> SavedModel:
         preprocessor = Preprocessor.from_state(state)
         if len(preprocessor.feature_names) != model.n_features_in_:
             raise ValueError("the preprocessor makes other features than the model has")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{os.fspath(path)} does not say how to prepare its data: {error}") from None
     return SavedModel(model, preprocessor, target, *units, about)

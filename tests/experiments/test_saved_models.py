@@ -127,6 +127,24 @@ def test_regressors_of_several_targets(tmp_path):
     np.testing.assert_allclose(saved_models.open_model(tmp_path / "model").predict(X), model.predict(X), rtol=1e-6)
 
 
+@pytest.mark.parametrize("where", ["units", "preprocessor"])
+def test_numbers_that_no_float_holds(tmp_path, where):
+    model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, batch_size=4, random_state=0).fit(
+        np.eye(4, 1), np.arange(4.0)
+    )
+    state = {"number_names": ["x"], "mean": [0], "scale": [1], "fill": None, "text_names": [], "categories": []}
+    metadata = {"target": "y", "target_mean": 0, "target_scale": 1, "preprocessor": state, "about": {}}
+    model.save(tmp_path / "good", metadata=metadata)
+    saved_models.open_model(tmp_path / "good")
+    if where == "units":
+        metadata["target_mean"] = 10**400
+    else:
+        state["scale"] = [10**400]
+    model.save(tmp_path / "bad", metadata=metadata)
+    with pytest.raises(DataError, match="too large"):
+        saved_models.open_model(tmp_path / "bad")
+
+
 def test_r2_of_a_constant_whose_mean_is_another_number():
     y = np.full(30, 0.1)
     saved = saved_models.SavedModel(MLPRegressor(), None)
