@@ -102,6 +102,60 @@ def run_from(record: dict[str, Any]) -> Run:
     return Run(**{**values, "config": condition_from(record["config"])})
 
 
+_NUMBERS = (
+    "test_score", "test_loss", "validation_score", "validation_loss", "train_score", "train_loss", "trivial_score",
+)  # fmt: skip
+_LARGEST_RATE = 1e300  # a plot's axis goes beyond it
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def fault(run: Run) -> str:
+    """Say what is wrong with the types of a run's values, which may come from anywhere; nothing where all are right."""
+    if not _is_whole(run.schema) or run.schema > SCHEMA:
+        return f"schema must be at most {SCHEMA}, got {run.schema!r}: a newer normkit wrote it"
+    if run.status not in ("ok", "diverged", "failed"):
+        return f"status must be ok, diverged or failed, got {run.status!r}"
+    for name in ("run_id", "metric"):
+        if not isinstance(getattr(run, name), str):
+            return f"{name} must be a string, got {getattr(run, name)!r}"
+    for name in ("seed", "fold", "test_samples", "updates"):
+        if not _is_whole(getattr(run, name)):
+            return f"{name} must be a whole number, got {getattr(run, name)!r}"
+    for name in _NUMBERS:
+        if not _is_number(getattr(run, name)):
+            return f"{name} must be a number or null, got {getattr(run, name)!r}"
+    if run.status == "ok" and run.test_score is None:
+        return "test_score is missing, though its status is ok"
+    if not isinstance(run.curves, dict) or not all(
+        isinstance(curve, list) and all(map(_is_number, curve)) for curve in run.curves.values()
+    ):
+        return "curves must hold lists of numbers"
+    if not isinstance(run.diagnostics, list | None) or not all(
+        isinstance(entry, dict) and _is_whole(entry.get("epoch")) for entry in run.diagnostics or []
+    ):
+        return "diagnostics must be a list of objects with an epoch each, or null"
+    return _fault_of_condition(run.config)
+
+
+def _is_number(value):
+    """Whether a value is a number, or null for one that is not finite."""
+    return value is None or isinstance(value, float) or _is_whole(value)
+
+
+def _fault_of_condition(config: Condition) -> str:
+    for f in fields(Condition):
+        value, kind = getattr(config, f.name), type(f.default)
+        right = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+        if not right or (kind is tuple and not all(map(_is_whole, value))):
+            return f"{f.name} must be of the kind of {f.default!r}, got {value!r}"
+    if config.batch_size < 1 or not 0 < config.learning_rate < _LARGEST_RATE or config.epochs < 1:
+        return f"batch_size, learning_rate and epochs must be above 0, and learning_rate below {_LARGEST_RATE:g}"
+    return ""
+
+
 @dataclass
 class Cell:
     """The runs of one condition over seeds and folds."""
@@ -180,6 +234,23 @@ class Summary:
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return strict JSON: NaN and infinity, which it does not have, become null."""
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def from_json(text: bytes) -> Any:
+    """Return what JSON of any origin holds: whole numbers of 64 bits, text that UTF-8 holds; else a ValueError."""
+    try:
+        value = json.loads(text, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if rb"\u" in text:  # of which one half of a letter alone can be escaped
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _whole(digits):
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"{digits[:20]}... has more than 64 bits")
+    return int(digits)
 
 
 def to_csv(records: Iterable[Run | Cell], without: Container[str] = ()) -> str:
