@@ -5,11 +5,11 @@ Whoever runs, stores, judges, plots or reports speaks in these; each goes to JSO
 
 import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field, fields
+from types import SimpleNamespace
 from typing import Any, Literal
 
 SCHEMA = 2  # of every file; 1 was the one results.json of 0.1
@@ -267,11 +267,16 @@ def to_csv(records: Iterable[Run | Cell], without: Container[str] = ()) -> str:
         fields = {name: value for name, value in asdict(record).items() if name not in without}
         hidden = "-".join(map(str, record.config.hidden))
         rows.append({**fields.pop("config"), "hidden": hidden, **fields})
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    return csv_text([list(rows[0]) if rows else [], *(row.values() for row in rows)])
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV, lines ended by a newline."""
+    lines: list[str] = []
+    # by default it ends lines with both, and so quotes a field that has either
+    writer = csv.writer(SimpleNamespace(write=lines.append))
+    writer.writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def _finite(value):
