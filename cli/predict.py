@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 
 
 @click.command(
@@ -61,7 +61,7 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
     else:
         click.echo(written, nl=False)
     for note in notes:
-        click.echo(f"Note: {note}", err=True)
+        click.echo(f"Note: {one_line(note, 1000)}", err=True)
     if y is not None and predicted.ndim == 1:
         name, score = saved.score(y, predicted)
         click.echo(f"{name} {score:.4f} over {len(y):,} rows", err=True)

@@ -31,8 +31,8 @@ def read_regular(path: str | os.PathLike) -> bytes:
 def write_atomically(path: str | os.PathLike, data: bytes) -> None:
     """Write a file beside its place, and move it there once the disk has it.
 
-    A file that was there keeps its mode, a symbolic link keeps pointing where it did, and a device or pipe is written to as it is: moving a file there would
-    put an end to it.
+    A file that was there keeps its mode, a symbolic link keeps pointing where it did, and a device or pipe is written
+    to as it is: moving a file there would put an end to it.
     """
     place = Path(os.path.realpath(path))
     if place.exists() and not stat.S_ISREG(place.stat().st_mode):

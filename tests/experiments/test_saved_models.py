@@ -145,6 +145,17 @@ def test_numbers_that_no_float_holds(tmp_path, where):
         saved_models.open_model(tmp_path / "bad")
 
 
+@pytest.mark.parametrize("word", ["a\rb", "a\nb", 'a"b', "a,b", "a b"])
+def test_labels_of_any_letters_come_back_from_csv(word):
+    text = predictions.to_csv({"prediction": [word, "x"], "probability": [0.5, 1.0]}).decode()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [
+        ["prediction", "probability"],
+        [word, "0.5"],
+        ["x", "1.0"],
+    ]
+    assert text.endswith("\nx,1.0\n") and "\r\n" not in text
+
+
 def test_r2_of_a_constant_whose_mean_is_another_number():
     y = np.full(30, 0.1)
     saved = saved_models.SavedModel(MLPRegressor(), None)

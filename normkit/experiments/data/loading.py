@@ -30,6 +30,7 @@ _LOADERS: dict[str, tuple[str, dict]] = {
 BUILT_IN = (*_LOADERS, *images.BUILT_IN)
 TABLE_READERS = {".csv": read_csv, ".parquet": read_parquet}
 LIBSVM = (".svm", ".libsvm", ".svmlight")
+OPTIONS = ("target", "data_dir", "task", "missing", "group", "drop")  # of `load`, beside the name
 SUFFIXES = (*TABLE_READERS, ".npz", *LIBSVM)
 
 

@@ -12,6 +12,7 @@ from normkit.experiments.errors import DataError, one_line
 
 # the course's experiment validates with the first 5,000 images
 _VALIDATION_ROWS = 5000
+LACKING = "no training row is of class"  # begins a note
 
 
 def split(dataset: Dataset, seed: int) -> Split:
@@ -144,7 +145,7 @@ def _prepared(dataset, train, val, test, note):
     elif (found := len(np.unique(y_train))) < 2:
         raise DataError(f"{dataset.name}: the training rows of a split hold {found} class; each group should hold more")
     elif absent := sorted(set(np.unique(dataset.y).tolist()) - set(np.unique(y_train).tolist()), key=str):
-        notes.append(f"no training row is of class {', '.join(map(str, absent[:5]))}")
+        notes.append(f"{LACKING} {', '.join(map(str, absent[:5]))}")
     parts = [_matrix(table, preprocessor) for table in tables]
     (X_train, X_val, X_test), (y_train, y_val, y_test) = parts, targets
     return Split(
