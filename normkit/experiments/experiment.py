@@ -48,10 +48,10 @@ class Experiment:
         self.values = values
         self.grid = Grid(**{name: value for name, value in values.items() if name in _GRID})
         choices = self.grid.choices()
-        self.baseline = values.get("baseline")
-        if self.preset and self.baseline == self.preset.values.get("baseline") and self.baseline not in choices:
-            self.baseline = None  # other norms were given
-        self.baseline = self.baseline or ("none" if "none" in choices else choices[0])
+        wanted = values.get("baseline")
+        if self.preset and wanted == self.preset.values.get("baseline") and wanted not in choices:
+            wanted = None  # other norms were given
+        self.baseline: str = wanted or ("none" if "none" in choices else choices[0])
         if self.baseline not in choices:
             raise DataError(f"--baseline must be one of {', '.join(choices)}, got {self.baseline!r}")
         given = {name: values[name] for name in OPTIONS if values.get(name) is not None}
