@@ -65,7 +65,7 @@ class ConfiguredCommand(click.Command):
             return _text(name, value)
         values = value if isinstance(value, list) else [value]
         # the widths of one network
-        if isinstance(self._by_name(name).type, NumberList) and all(isinstance(one, int) for one in values):
+        if values and isinstance(self._by_name(name).type, NumberList) and all(isinstance(one, int) for one in values):
             values = [values]
         return [_text(name, one) for one in values]
 

@@ -87,8 +87,10 @@ class Experiment:
         """What is to be known about the data and the grid."""
         # groups can keep a class out of any seed's training rows
         seeds = self.values.get("seeds", 5) if self.dataset.groups is not None else 1
-        lacking = [note for seed in range(seeds) for s in self._splits(seed) for note in s.notes if LACKING in note]
-        notes = [*self.dataset.notes, *self._split(0).notes, *(f"in some of the splits {note}" for note in lacking)]
+        first = self._split(0).notes
+        other = [note for seed in range(seeds) for split in self._splits(seed) for note in split.notes]
+        lacking = [f"in some splits {note}" for note in other if note.startswith(LACKING) and note not in first]
+        notes = [*self.dataset.notes, *first, *lacking]
         notes = [one_line(note, 1000) for note in dict.fromkeys(notes)]
         if max(self.grid.batch_sizes) > self.rows:
             notes.append(f"larger batches than the {self.rows:,} training samples become one batch of all")

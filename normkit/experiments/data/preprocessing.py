@@ -163,7 +163,7 @@ class Preprocessor:
             names = [*state["number_names"], *state["text_names"]]
             if not all(isinstance(text, str) for column in [names, *state["categories"]] for text in column):
                 raise TypeError("names and categories must be text")
-            # which files of 0.2.0 do not have
+            # older files do not have it
             return cls(**{name: state[name] for name in cls._STATE}, zero_based=state.get("zero_based"))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"not the state of a preprocessor: {error}") from None

@@ -194,7 +194,7 @@ def test_a_class_that_later_splits_lack_is_told(tmp_path, drawn, more):
     experiment = Experiment({**given, **more})
     first, *others = ("c" in experiment._split(task.split).y_train for task in experiment.tasks)
     assert first and not all(others)
-    assert "in some of the splits no training row is of class c" in experiment.notes
+    assert "in some splits no training row is of class c" in experiment.notes
 
 
 def test_a_baseline_that_is_not_compared_is_refused():
