@@ -208,7 +208,6 @@ def _show(result, comparison, form):
     """Print a result as it was asked for."""
     from normkit.bench import results, table
     from normkit.bench.gpu import table as gpu_table
-
     from normkit.experiments.records import csv_text
 
     views = table if result["kind"] == results.KIND else gpu_table
