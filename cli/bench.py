@@ -1,8 +1,6 @@
 """``normkit bench``: how fast, against whom, and whether that has changed."""
 
 import contextlib
-import csv
-import io
 from pathlib import Path
 
 import click
@@ -211,15 +209,16 @@ def _show(result, comparison, form):
     """Print a result as it was asked for."""
     from normkit.bench import results, table
     from normkit.bench.gpu import table as gpu_table
+    from normkit.experiments.records import csv_text
 
     views = table if result["kind"] == results.KIND else gpu_table
     if form == "json":
         shown = {**result, "comparison": table.changes_as_data(comparison)} if comparison else result
         click.echo(results.dump(shown))
     elif form == "csv":
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([views.CSV_HEADER, *views.csv_rows(result)])
-        click.echo(text.getvalue(), nl=False)
+        click.echo(csv_text([views.CSV_HEADER, *views.csv_rows(result)]), nl=False)
+        if comparison:
+            click.echo("Note: CSV has no place for the comparison; the other formats have.", err=True)
     else:
         tables, notes = list(views.tables(result)), views.notes(result)
         if views is gpu_table:

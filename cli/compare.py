@@ -16,7 +16,7 @@ from .options import grid_options, training_options
 
 
 class _Compare(ConfiguredCommand):
-    quick = {"epochs": 5, "seeds": 2}
+    quick = {"budget": "epochs", "epochs": 5, "seeds": 2}
 
 
 @click.command(
@@ -69,6 +69,13 @@ def compare(ctx, config, resume, **options):  # fmt: skip
     execution = {name: values.pop(name) for name in EXECUTION}
     if execution["scheduler"] and execution["backend"] != "dask":
         raise click.UsageError("--scheduler is for --backend dask")
+    for name, flags, used in (
+        ("updates", "--budget updates", values["budget"] == "updates"),
+        ("base_batch_size", "--lr-scaling or --budget updates",
+         values["lr_scaling"] != "none" or values["budget"] == "updates"),
+    ):  # fmt: skip
+        if not used and ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name.replace('_', '-')} is for {flags}")
     _make_absolute(values)
     if resume:
         _refuse_changes(ctx, resume, values)

@@ -9,6 +9,8 @@ from normkit.experiments.errors import DataError
 from normkit.experiments.presets import PRESETS
 from normkit.experiments.results.store import CONFIG
 
+from .options import NumberList
+
 # how a command is run and shown, not what it computes
 EXECUTION = ("backend", "benefits", "format", "jobs", "output", "quick", "quiet", "scheduler")
 _NOT_IN_FILES = ("config", "help", "quick", "resume")
@@ -62,7 +64,8 @@ class ConfiguredCommand(click.Command):
         if not self._by_name(name).multiple:
             return _text(name, value)
         values = value if isinstance(value, list) else [value]
-        if values and all(isinstance(one, int) for one in values):  # the widths of one network
+        # the widths of one network
+        if values and isinstance(self._by_name(name).type, NumberList) and all(isinstance(one, int) for one in values):
             values = [values]
         return [_text(name, one) for one in values]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 
 
 @click.command(
@@ -46,7 +46,10 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
         if Path(output).is_dir():
             raise DataError(f"--output {output} is a folder, it must be a file")
         prepare(Path(output).parent)
-    X, y = load_rows(data, saved.preprocessor, saved.classes, target or saved.target, data_dir)
+    notes: list[str] = []
+    X, y = load_rows(
+        data, saved.preprocessor, saved.classes, target or saved.target, data_dir, notes if target is None else None
+    )
     if target is not None and y is None:
         raise DataError(f"{data} has no column {target!r} to compare predictions with")
     predicted = saved.predict(X)
@@ -57,6 +60,8 @@ def predict(model, data, target, data_dir, proba, format, output):  # fmt: skip
         click.echo(f"Wrote {len(X):,} predictions to {output}", err=True)
     else:
         click.echo(written, nl=False)
+    for note in notes:
+        click.echo(f"Note: {one_line(note, 1000)}", err=True)
     if y is not None and predicted.ndim == 1:
         name, score = saved.score(y, predicted)
         click.echo(f"{name} {score:.4f} over {len(y):,} rows", err=True)

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import click
 
-from normkit.experiments.errors import DataError
+from normkit.experiments.errors import DataError, one_line
 
 from .data_options import data_options
 from .live import compiling_notice
 from .options import BATCH_NORMS, NORMS, model_options, solver_options
 from .summary import print_layers
-
-_DATA = ("dataset", "target", "data_dir", "task", "missing", "group", "drop")
 
 
 def _png(ctx, param, value):
@@ -81,9 +79,10 @@ def _ranks():
 
 def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, confusion, output, options):
     from normkit import distributed
+    from normkit.experiments.data.loading import OPTIONS
     from normkit.experiments.records import Condition
 
-    given = {name: options.pop(name) for name in _DATA if name in options}
+    given = {name: options.pop(name) for name in ("dataset", *OPTIONS) if name in options}
     target = given["target"]
     speaks = comm is None or comm.rank == 0
     if output:
@@ -136,15 +135,14 @@ def _train(comm, norm, normalize_input, batch_size, epochs, seed, save, plot, co
 
 
 def _check(sets, norm, normalize_input, batch_size, model):
-    from normkit.experiments.grid import check_groups
+    from normkit.experiments.grid import check_widths
 
     if batch_size == 1 and (norm in BATCH_NORMS or normalize_input and norm == "none"):
         raise DataError(
             "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
             "give a larger --batch-size or --norm layer"
         )
-    if norm == "group":
-        check_groups(model["norm_groups"], [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input])
+    check_widths(norm, model["norm_groups"], [*model["hidden"], *[sets.X_train.shape[1]] * normalize_input])
 
 
 def _tell(dataset, sets, batch_size):
@@ -154,7 +152,7 @@ def _tell(dataset, sets, batch_size):
         f"of {sets.X_train.shape[1]} features"
     )
     for note in (*dataset.notes, *sets.notes[1:]):  # the first is the rule of the split, which the help has
-        click.echo(f"Note: {note}", err=True)
+        click.echo(f"Note: {one_line(note, 1000)}", err=True)
     if batch_size > samples:
         click.echo(f"Note: --batch-size {batch_size} is cut to the {samples:,} training samples.", err=True)
 

@@ -15,7 +15,8 @@ GPU = "gpu"  # of what is measured on a GPU
 
 def dump(result: Any) -> str:
     """Return JSON with a list of numbers on one line: a file of samples that a person can still read."""
-    return re.sub(r"\[[^\[\]{}]*\]", lambda found: " ".join(found[0].split()), json.dumps(result, indent=1))
+    # a line ends between values alone: texts have it escaped
+    return re.sub(r"\[[^\[\]{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), json.dumps(result, indent=1))
 
 
 def write(path: str | os.PathLike, result: Any) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from normkit._files import read_regular
 from normkit.experiments.errors import DataError, one_line
 
 
@@ -49,7 +50,7 @@ def read(path: str | Path, known: Iterable[str]) -> dict[str, Any]:
 def parse(path: Path) -> Any:
     """Return what a .toml, .yaml or .yml file holds; a `DataError` where it cannot be read."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_regular(path).decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
@@ -57,7 +58,7 @@ def parse(path: Path) -> Any:
     if path.suffix.lower() == ".toml":
         try:
             return tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise DataError(f"{path} is not TOML: {error}") from None
     if path.suffix.lower() not in (".yaml", ".yml"):
         raise DataError(f"{path} must be a .toml, .yaml or .yml file")
@@ -67,7 +68,7 @@ def parse(path: Path) -> Any:
         raise DataError(f"{path} needs the package PyYAML; TOML needs none") from None
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path} is not YAML: {one_line(error)}") from None
 
 

@@ -6,7 +6,9 @@ from dataclasses import fields
 from typing import Any
 
 from normkit.experiments import data
-from normkit.experiments.errors import DataError
+from normkit.experiments.data.loading import OPTIONS
+from normkit.experiments.data.splitting import LACKING
+from normkit.experiments.errors import DataError, one_line
 from normkit.experiments.grid import Grid
 from normkit.experiments.presets import PRESETS, Preset
 from normkit.experiments.records import Run, Summary, run_id
@@ -14,7 +16,6 @@ from normkit.experiments.running import backends
 from normkit.experiments.running.backends import Task
 from normkit.experiments.statistics.summary import summarize
 
-_DATA = ("target", "data_dir", "task", "missing", "group", "drop")
 _GRID = {f.name for f in fields(Grid)}
 
 
@@ -47,10 +48,13 @@ class Experiment:
         self.values = values
         self.grid = Grid(**{name: value for name, value in values.items() if name in _GRID})
         choices = self.grid.choices()
-        self.baseline = values.get("baseline") or ("none" if "none" in choices else choices[0])
+        wanted = values.get("baseline")
+        if self.preset and wanted == self.preset.values.get("baseline") and wanted not in choices:
+            wanted = None  # other norms were given
+        self.baseline: str = wanted or ("none" if "none" in choices else choices[0])
         if self.baseline not in choices:
             raise DataError(f"--baseline must be one of {', '.join(choices)}, got {self.baseline!r}")
-        given = {name: values[name] for name in _DATA if values.get(name) is not None}
+        given = {name: values[name] for name in OPTIONS if values.get(name) is not None}
         self.dataset = data.load(values.get("dataset", "digits"), **given)
         self.rows = len(self._splits(0)[0].y_train)
         self._folds = len(self._splits(0))
@@ -78,10 +82,16 @@ class Experiment:
         """How much a run is trained and how learning rates follow the batch size, in words."""
         return self.grid.rules(self.rows)
 
-    @property
+    @functools.cached_property
     def notes(self) -> list[str]:
         """What is to be known about the data and the grid."""
-        notes = list(dict.fromkeys([*self.dataset.notes, *self._split(0).notes]))
+        # groups can keep a class out of any seed's training rows
+        seeds = self.values.get("seeds", 5) if self.dataset.groups is not None else 1
+        first = self._split(0).notes
+        other = [note for seed in range(seeds) for split in self._splits(seed) for note in split.notes]
+        lacking = [f"in some splits {note}" for note in other if note.startswith(LACKING) and note not in first]
+        notes = [*self.dataset.notes, *first, *lacking]
+        notes = [one_line(note, 1000) for note in dict.fromkeys(notes)]
         if max(self.grid.batch_sizes) > self.rows:
             notes.append(f"larger batches than the {self.rows:,} training samples become one batch of all")
         if self.values.get("group"):

@@ -49,6 +49,10 @@ class Grid:
     virtual_batch_size: int = 32
 
     def __post_init__(self):
+        for name, known in (("lr_scaling", LR_SCALING), ("budget", BUDGETS)):
+            if getattr(self, name) not in known:
+                flag = f"--{name.replace('_', '-')}"
+                raise DataError(f"{flag} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
         for f in fields(self):
             if getattr(self, f.name) == []:
                 raise DataError(f"--{f.name.replace('_', '-')} needs a value at least")
@@ -58,8 +62,8 @@ class Grid:
                 "batch normalization needs batches of 2 samples at least, since one sample has no variance: "
                 f"leave 1 out of --batch-sizes or {', '.join(over_batch)} out of --norms"
             )
-        if "group" in self.norms:
-            check_groups(self.norm_groups, itertools.chain(*self.hidden))
+        for norm in self.norms:
+            check_widths(norm, self.norm_groups, itertools.chain(*self.hidden))
 
     def _base(self, rows: int) -> int:
         return self.base_batch_size or min(self.sizes(rows))
@@ -134,10 +138,12 @@ class Grid:
         return [budget, f"{rate} at batch size {self._base(rows)}, in proportion to {how} ({each})"]
 
 
-def check_groups(groups: int, widths: Iterable[int]) -> None:
-    """Raise a `DataError` unless a group norm of so many groups suits layers of these widths."""
+def check_widths(norm: str, groups: int, widths: Iterable[int]) -> None:
+    """Raise a `DataError` unless a norm, of so many groups if it is "group", leaves layers of these widths to vary."""
     for width in widths:
-        if width % groups or width < 2 * groups:
+        if norm == "layer" and width < 2:
+            raise DataError("layer normalization makes a layer of 1 constant: it needs 2 features at least")
+        if norm == "group" and (width % groups or width < 2 * groups):
             raise DataError(f"--norm-groups {groups} must divide a layer of {width} into groups of at least 2 features")
 
 

@@ -1,11 +1,10 @@
 """Predictions as CSV or JSON."""
 
-import csv
-import io
 from typing import Any
 
 import numpy as np
 
+from normkit.experiments.records import csv_text
 from normkit.experiments.records import to_json as strict_json
 
 
@@ -38,11 +37,7 @@ def _plain(values: np.ndarray) -> list[Any]:
 
 def to_csv(table: dict[str, list]) -> bytes:
     """Return the table as CSV with a line of names."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values()))
-    return text.getvalue().encode()
+    return csv_text([table, *zip(*table.values())]).encode()
 
 
 def to_json(table: dict[str, list]) -> bytes:

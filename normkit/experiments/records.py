@@ -5,11 +5,11 @@ Whoever runs, stores, judges, plots or reports speaks in these; each goes to JSO
 
 import csv
 import hashlib
-import io
 import json
 import math
 from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field, fields
+from types import SimpleNamespace
 from typing import Any, Literal
 
 SCHEMA = 2  # of every file; 1 was the one results.json of 0.1
@@ -103,6 +103,60 @@ def run_from(record: dict[str, Any]) -> Run:
     return Run(**{**values, "config": condition_from(record["config"])})
 
 
+_NUMBERS = (
+    "test_score", "test_loss", "validation_score", "validation_loss", "train_score", "train_loss", "trivial_score",
+)  # fmt: skip
+_LARGEST_RATE = 1e300  # a plot's axis goes beyond it
+
+
+def _is_whole(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def fault(run: Run) -> str:
+    """Say what is wrong with the types of a run's values, which may come from anywhere; nothing where all are right."""
+    if not _is_whole(run.schema) or run.schema > SCHEMA:
+        return f"schema must be at most {SCHEMA}, got {run.schema!r}: a newer normkit wrote it"
+    if run.status not in ("ok", "diverged", "failed"):
+        return f"status must be ok, diverged or failed, got {run.status!r}"
+    for name in ("run_id", "metric"):
+        if not isinstance(getattr(run, name), str):
+            return f"{name} must be a string, got {getattr(run, name)!r}"
+    for name in ("seed", "fold", "test_samples", "updates"):
+        if not _is_whole(getattr(run, name)):
+            return f"{name} must be a whole number, got {getattr(run, name)!r}"
+    for name in _NUMBERS:
+        if not _is_number(getattr(run, name)):
+            return f"{name} must be a number or null, got {getattr(run, name)!r}"
+    if run.status == "ok" and run.test_score is None:
+        return "test_score is missing, though its status is ok"
+    if not isinstance(run.curves, dict) or not all(
+        isinstance(curve, list) and all(map(_is_number, curve)) for curve in run.curves.values()
+    ):
+        return "curves must hold lists of numbers"
+    if not isinstance(run.diagnostics, list | None) or not all(
+        isinstance(entry, dict) and _is_whole(entry.get("epoch")) for entry in run.diagnostics or []
+    ):
+        return "diagnostics must be a list of objects with an epoch each, or null"
+    return _fault_of_condition(run.config)
+
+
+def _is_number(value):
+    """Whether a value is a number, or null for one that is not finite."""
+    return value is None or isinstance(value, float) or _is_whole(value)
+
+
+def _fault_of_condition(config: Condition) -> str:
+    for f in fields(Condition):
+        value, kind = getattr(config, f.name), type(f.default)
+        right = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
+        if not right or (kind is tuple and not all(map(_is_whole, value))):
+            return f"{f.name} must be of the kind of {f.default!r}, got {value!r}"
+    if config.batch_size < 1 or not 0 < config.learning_rate < _LARGEST_RATE or config.epochs < 1:
+        return f"batch_size, learning_rate and epochs must be above 0, and learning_rate below {_LARGEST_RATE:g}"
+    return ""
+
+
 @dataclass
 class Cell:
     """The runs of one condition over seeds and folds."""
@@ -183,6 +237,23 @@ def to_json(value: Any, indent: int | None = None) -> str:
     return json.dumps(_finite(value), indent=indent, allow_nan=False)
 
 
+def from_json(text: bytes) -> Any:
+    """Return what JSON of any origin holds: whole numbers of 64 bits, text that UTF-8 holds; else a ValueError."""
+    try:
+        value = json.loads(text, parse_int=_whole)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if rb"\u" in text:  # of which one half of a letter alone can be escaped
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _whole(digits):
+    if len(digits) > 20 or not -(2**63) <= int(digits) < 2**63:
+        raise ValueError(f"{digits[:20]}... has more than 64 bits")
+    return int(digits)
+
+
 def to_csv(records: Iterable[Run | Cell], without: Container[str] = ()) -> str:
     """Return one line a record, its condition spread over columns; blank where a record has nothing.
 
@@ -197,11 +268,16 @@ def to_csv(records: Iterable[Run | Cell], without: Container[str] = ()) -> str:
         fields = {name: value for name, value in asdict(record).items() if name not in without}
         hidden = "-".join(map(str, record.config.hidden))
         rows.append({**fields.pop("config"), "hidden": hidden, **fields})
-    text = io.StringIO()
-    table = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    return text.getvalue()
+    return csv_text([list(rows[0]) if rows else [], *(row.values() for row in rows)])
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Return rows as CSV, lines ended by a newline."""
+    lines: list[str] = []
+    # by default it ends lines with both, and so quotes a field that has either
+    writer = csv.writer(SimpleNamespace(write=lines.append))
+    writer.writerows(rows)
+    return "".join(line.removesuffix("\r\n") + "\n" for line in lines)
 
 
 def _finite(value):

@@ -42,7 +42,8 @@ class SavedModel:
 
         if self.classes is not None:
             return "accuracy", float(accuracy_score(y, predictions))
-        return "r2", float(r2_score(y, predictions))
+        # of a constant target's zeros the mean is exact
+        return "r2", float(r2_score(y - y[0], predictions - y[0]))
 
 
 def save(path: str | os.PathLike, model, data: Split, target: str | None, about: dict[str, Any]) -> None:
@@ -82,6 +83,6 @@ def open_model(path: str | os.PathLike) -> SavedModel:
         preprocessor = Preprocessor.from_state(state)
         if len(preprocessor.feature_names) != model.n_features_in_:
             raise ValueError("the preprocessor makes other features than the model has")
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{os.fspath(path)} does not say how to prepare its data: {error}") from None
     return SavedModel(model, preprocessor, target, *units, about)

@@ -27,6 +27,13 @@ def result(scale=1.0, keys=("a", "b"), spread=0.01):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("text", ["a  b", "[a  b]", "[", "x\n   y", '" [1,  2] "'])
+def test_texts_are_written_as_they_are(text):
+    value = {"a": text, "b": [text, [text, 1]], text: [1, 2]}
+    assert json.loads(results.dump(value)) == value
+    assert "[ 1, 2 ]" in results.dump(value) or "[" in text
+
+
 def test_round_trip(tmp_path):
     file = tmp_path / "new" / "result.json"
     results.check_writable(file)

@@ -64,6 +64,12 @@ def test_training_alone(here, normkit, monkeypatch):
     assert "64-64-64-10" in result.out and "Norms" not in result.out and asked == [True]
 
 
+def test_csv_says_that_it_has_no_comparison(normkit, old):
+    result = normkit(*SMALL, "--quiet", "--format", "csv", "--compare", old)
+    assert result.err == "Note: CSV has no place for the comparison; the other formats have.\n"
+    assert normkit(*SMALL, "--quiet", "--format", "csv").err == ""
+
+
 def test_json_holds_what_was_measured(normkit, old):
     result = normkit(*SMALL, "--format", "json", "--compare", old)
     shown, kept = json.loads(result.out), json.loads(old.read_text())

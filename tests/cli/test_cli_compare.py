@@ -111,6 +111,46 @@ def test_quick_is_the_default_of_what_is_not_given(normkit, table):
     assert "epochs 1, seeds 2" in normkit(*arguments, "--epochs", "1").out
 
 
+def test_quick_is_quick_with_a_preset_that_counts_updates():
+    values = compare.compare.make_context("compare", ["--preset", "bn-paper", "--quick"]).params
+    assert (values["budget"], values["epochs"], values["seeds"]) == ("epochs", 5, 2)
+    values = compare.compare.make_context("compare", ["--preset", "bn-paper", "--quick", "--budget", "updates"]).params
+    assert (values["budget"], values["updates"]) == ("updates", 50_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--updates", "9"], "--updates is for --budget updates"),
+        (["--base-batch-size", "8"], "--base-batch-size is for --lr-scaling or --budget updates"),
+        (["--preset", "bn-paper", "--updates", "9", "--budget", "epochs"], "--updates is for --budget updates"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(normkit, arguments, message):
+    result = normkit("compare", *arguments)
+    assert result.code == 2 and message in result.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--budget", "updates", "--updates", "2"], ["--budget", "updates", "--base-batch-size", "32", "--epochs", "1"],
+        ["--lr-scaling", "sqrt", "--base-batch-size", "8", "--epochs", "1"],
+        ["--preset", "group-norm", "--lr-scaling", "none", "--epochs", "1"],
+    ],
+)  # fmt: skip
+def test_options_that_change_something_are_taken(normkit, table, arguments):
+    result = normkit("compare", "--dataset", "table.csv", "--target", "kind", *arguments, "--batch-sizes", "32",
+                     "--norms", "none", "--hidden", "4", "--seeds", "1", "--jobs", "1")  # fmt: skip
+    assert result.code == 0, result.err
+
+
+def test_columns_in_a_file_that_are_numbers(tmp_path):
+    (tmp_path / "c.toml").write_text("drop = [2019, 2020]\nhidden = [8, 4]\n")
+    values = compare.compare.make_context("compare", ["--config", str(tmp_path / "c.toml")]).params
+    assert list(values["drop"]) == ["2019", "2020"] and list(values["hidden"]) == [[8, 4]]
+
+
 def test_processes_change_no_number(normkit, table):
     arguments = ("compare", "--dataset", "table.csv", *SMALL, "--batch-sizes", "16", "--format", "json")
     one, two = (json.loads(normkit(*arguments, "--jobs", jobs).out) for jobs in "12")

@@ -194,6 +194,15 @@ def test_groups_that_do_not_fit(normkit, table, command):
     assert result.err == "Error: --norm-groups 8 must divide a layer of 12 into groups of at least 2 features\n"
 
 
+@pytest.mark.parametrize("command", [("compare", "--norms"), ("train", "--norm")])
+def test_layers_of_one_that_a_norm_makes_constant(normkit, table, command):
+    name, option = command
+    result = normkit(name, "--dataset", "table.csv", "--target", "kind", "--hidden", "4,1", option, "layer")
+    assert (result.code, result.err) == (
+        2, "Error: layer normalization makes a layer of 1 constant: it needs 2 features at least\n",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("norm", ["ghost", "renorm"])
 @pytest.mark.parametrize("command", [("compare", "--norms", "--batch-sizes"), ("train", "--norm", "--batch-size")])
 def test_batches_of_one_for_the_kin_of_batch_norm(normkit, table, command, norm):

@@ -63,6 +63,16 @@ def test_new_rows_without_the_target_in_another_order(normkit, trained, table, t
     assert table_of == {"prediction": [row["prediction"] for row in before]}
 
 
+@pytest.mark.parametrize("labels", [["", ""], ["no", ""]])
+def test_new_rows_whose_label_is_still_missing(normkit, trained, tmp_path, labels):
+    (tmp_path / "new.csv").write_text("a,b,c,kind\n" + "".join(f"1,2,3,{label}\n" for label in labels))
+    result = normkit("predict", "model", "new.csv")
+    assert result.code == 0 and len(rows(result.out)) == 2
+    assert result.err.startswith("Note: no score: new.csv, line ") and "the label 'kind' is missing" in result.err
+    refused = normkit("predict", "model", "new.csv", "--target", "kind")
+    assert refused.code == 2 and "the label 'kind' is missing" in refused.err
+
+
 def test_a_regression_in_its_units(normkit, tmp_path):
     random = np.random.default_rng(0)
     X = random.normal(size=(100, 2))

@@ -184,3 +184,15 @@ def test_ctrl_c_leaves_the_model_of_the_last_epoch(table):
     model, _ = normkit_package.load(table.parent / "run" / "model.safetensors", return_metadata=True)
     assert trained <= model.n_iter_ <= trained + 1  # the interrupt may have come while an epoch was measured
     assert (table.parent / "run" / "curves.png").exists()
+
+
+@pytest.mark.parametrize("command", [("train",), ("compare", "--norms", "none", "--seeds", "1", "--jobs", "1")])
+def test_names_of_columns_do_not_write_to_the_terminal(normkit, tmp_path, command):
+    lines = [f"{i},{'' if i % 5 == 0 else i},{'ab'[i % 2]}\n" for i in range(60)]
+    (tmp_path / "esc.csv").write_text("x,\x1b[31mred\x1b[0m,y\n" + "".join(lines))
+    result = normkit(*command, "--dataset", "esc.csv", "--target", "y", "--missing", "impute", "--epochs", "1")
+    assert result.code == 0, result.err
+    assert (
+        "missing values: 12, in \N{REPLACEMENT CHARACTER}[31mred" in result.err
+        and "\x1b" not in result.err + result.out
+    )

@@ -32,6 +32,23 @@ def test_every_list_is_crossed_with_every_other():
     assert len(cells) == 2**9 and found == wanted
 
 
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lr_scaling": "cubic"}, "--lr-scaling must be one of none, sqrt, linear, got 'cubic'"),
+        ({"budget": "update"}, "--budget must be one of epochs, updates, got 'update'"),
+        ({"norms": ["layer"], "hidden": [[4], [8, 1]]}, "layer normalization makes a layer of 1 constant"),
+    ],
+)
+def test_what_is_no_grid(values, message):
+    with pytest.raises(DataError, match=message):
+        Grid(**values)
+
+
+def test_other_norms_than_layer_take_layers_of_one():
+    assert Grid(norms=["none", "batch", "rms"], hidden=[[1]]).conditions(rows=50)
+
+
 def test_no_norm_has_no_noise():
     cells = Grid(norms=["none", "batch"], norm_noises=[0.0, 0.5], batch_sizes=[8]).conditions(rows=50)
     assert [(c.choice, c.norm_noise) for c in cells] == [("none", 0.0), ("batch", 0.0), ("noisy batch", 0.5)]

@@ -125,3 +125,38 @@ def test_regressors_of_several_targets(tmp_path):
     model = MLPRegressor(hidden_layer_sizes=(4,), max_iter=1, batch_size=20, random_state=0).fit(X, X[:, :2])
     model.save(tmp_path / "model")
     np.testing.assert_allclose(saved_models.open_model(tmp_path / "model").predict(X), model.predict(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("where", ["units", "preprocessor"])
+def test_numbers_that_no_float_holds(tmp_path, where):
+    model = MLPRegressor(hidden_layer_sizes=(2,), max_iter=1, batch_size=4, random_state=0).fit(
+        np.eye(4, 1), np.arange(4.0)
+    )
+    state = {"number_names": ["x"], "mean": [0], "scale": [1], "fill": None, "text_names": [], "categories": []}
+    metadata = {"target": "y", "target_mean": 0, "target_scale": 1, "preprocessor": state, "about": {}}
+    model.save(tmp_path / "good", metadata=metadata)
+    saved_models.open_model(tmp_path / "good")
+    if where == "units":
+        metadata["target_mean"] = 10**400
+    else:
+        state["scale"] = [10**400]
+    model.save(tmp_path / "bad", metadata=metadata)
+    with pytest.raises(DataError, match="too large"):
+        saved_models.open_model(tmp_path / "bad")
+
+
+@pytest.mark.parametrize("word", ["a\rb", "a\nb", 'a"b', "a,b", "a b"])
+def test_labels_of_any_letters_come_back_from_csv(word):
+    text = predictions.to_csv({"prediction": [word, "x"], "probability": [0.5, 1.0]}).decode()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == [
+        ["prediction", "probability"],
+        [word, "0.5"],
+        ["x", "1.0"],
+    ]
+    assert text.endswith("\nx,1.0\n") and "\r\n" not in text
+
+
+def test_r2_of_a_constant_whose_mean_is_another_number():
+    y = np.full(30, 0.1)
+    saved = saved_models.SavedModel(MLPRegressor(), None)
+    assert y.mean() != 0.1 and saved.score(y, y + 1) == ("r2", 0.0)

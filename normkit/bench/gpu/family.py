@@ -130,7 +130,7 @@ def _dynamic_tanh():
     return Subject("dynamic_tanh", run, expected)
 
 
-def _channels(label, name, lead=None, options=None, oracle=None, backward_options=None, training=True):
+def _channels(label, name, lead=None, options=None, oracle=None, backward_options=None):
     """Return a subject of the norms with a parameter a channel.
 
     `lead(a)` are arguments before gamma, `options(a)` those by name of the forward function; `oracle(h)` returns y,

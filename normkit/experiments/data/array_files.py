@@ -6,9 +6,11 @@ Nothing is ever unpickled, and memory is bounded by the file's size or, where a 
 
 import math
 import struct
+import sys
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,10 +109,16 @@ def _member(archive, member, path):
         if min(shape, default=1) < 0 or math.prod(shape) * dtype.itemsize != len(data):
             raise DataError(f"{path} is not an NPZ file: {one_line(member.filename)} has {len(data)} bytes of data, "
                             f"its header says shape {shape} of {dtype}")  # fmt: skip
+    if dtype.kind == "U":
+        codes = np.frombuffer(data, np.dtype(np.uint32).newbyteorder(dtype.byteorder))
+        if ((codes > sys.maxunicode) | (codes >> 11 == 0xD800 >> 11)).any():
+            raise DataError(f"{path} is not an NPZ file of text: {one_line(member.filename)} holds what is no letter")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def read_libsvm(path: Path, features: int | None = None, limit: int = MEMORY_LIMIT) -> tuple[np.ndarray, np.ndarray]:
+def read_libsvm(
+    path: Path, features: int | None = None, zero_based: bool | None = None, limit: int = MEMORY_LIMIT
+) -> tuple[np.ndarray, np.ndarray, bool | None]:
     """Read a file of LIBSVM's format: in each line the target, then ``index:value`` of what is not zero.
 
     Parameters
@@ -119,6 +127,9 @@ def read_libsvm(path: Path, features: int | None = None, limit: int = MEMORY_LIM
         The file, gzipped or not.
     features : int or None
         Number of features; None for as many as the largest index says.
+    zero_based : bool or None
+        With `features`, whether the first of them has index 0 and not 1; None for True where an index of the file is 0,
+        as without `features`.
     limit : int
         Bytes that the dense matrix may take: a line of ten characters can ask for any number of columns.
 
@@ -126,12 +137,18 @@ def read_libsvm(path: Path, features: int | None = None, limit: int = MEMORY_LIM
     -------
     X : ndarray of shape (rows, features), float32
     y : ndarray of shape (rows,), float64
+    zero_based : bool or None
+        As found; with `features` as given.
     """
     from sklearn.datasets import load_svmlight_file
 
     with reading(path, "a LIBSVM file", Exception), open_data(path) as file, warnings.catch_warnings():
         warnings.simplefilter("error")
-        X, y = load_svmlight_file(file, dtype=np.float64, n_features=features)
+        base: Any = True if features is None else "auto" if zero_based is None else zero_based
+        X, y = load_svmlight_file(file, dtype=np.float64, n_features=features, zero_based=base)
+        if features is None:
+            zero_based = not X.nnz or bool(X.indices.min() == 0)
+            X = X if zero_based else X[:, 1:]
         rows, columns = X.shape
         if rows * columns * 4 > limit:
             raise DataError(
@@ -141,4 +158,4 @@ def read_libsvm(path: Path, features: int | None = None, limit: int = MEMORY_LIM
         if not rows or not columns:
             raise DataError(f"{path} needs at least one row and one feature")
         with np.errstate(over="ignore"):  # infinity is refused with the row's number later
-            return X.astype(np.float32).toarray(), y
+            return X.astype(np.float32).toarray(), y, zero_based

@@ -38,6 +38,7 @@ class Dataset:
     impute: bool = False
     notes: list[str] = field(default_factory=list)
     given_split: Split | None = field(default=None, repr=False)  # of the dataset's own test set, once it was made
+    zero_based: bool | None = None  # of a LIBSVM file, whether its first feature has index 0
 
     def __post_init__(self):
         self.X = as_table(self.X)
@@ -90,6 +91,7 @@ class Dataset:
             divided = Preprocessor(self.X.number_names, np.zeros(k), np.full(k, self.scaling))
             return divided, [f"features are divided by {self.scaling:g}"]
         fitted = Preprocessor.fit(training, self.impute)
+        fitted.zero_based = self.zero_based
         k, notes = len(fitted.number_names), []
         if k:
             notes.append(f"numbers standardized, learned from the training rows: {k}")

@@ -3,12 +3,12 @@
 import gzip
 import io
 import os
-import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from normkit._files import open_regular
 from normkit.experiments.errors import DataError, one_line
 
 # the largest set of images that is common, EMNIST's, unpacks to 0.55 GB
@@ -66,25 +66,16 @@ def open_data(path: Path, unpack: bool = True) -> io.BufferedReader:
     Raises
     ------
     DataError
-        If it is a pipe or a device, which may have no end, or when more than `UNPACKED_LIMIT` bytes (or the
-        file's own size, if that is more) are read from a gzip file.
+        When more than `UNPACKED_LIMIT` bytes (or the file's own size, if that is more) are read from a gzip file.
     OSError
-        If it cannot be opened.
+        If it cannot be opened, or is a pipe or a device, which may have no end.
     """
-    file = open(path, "rb", opener=_without_waiting)
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise DataError(f"cannot read {path}: not a regular file")
+    file = open_regular(path)
     if not unpack or file.read(2) != b"\x1f\x8b":
         file.seek(0)
         return file
     file.seek(0)
     return io.BufferedReader(_Unpacked(file, path, unpacked_limit(file)), CHUNK)
-
-
-def _without_waiting(path, flags):
-    # a pipe that nobody writes to would be waited for
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def unpacked_limit(file: io.BufferedReader) -> int:

@@ -30,6 +30,7 @@ _LOADERS: dict[str, tuple[str, dict]] = {
 BUILT_IN = (*_LOADERS, *images.BUILT_IN)
 TABLE_READERS = {".csv": read_csv, ".parquet": read_parquet}
 LIBSVM = (".svm", ".libsvm", ".svmlight")
+OPTIONS = ("target", "data_dir", "task", "missing", "group", "drop")  # of `load`, beside the name
 SUFFIXES = (*TABLE_READERS, ".npz", *LIBSVM)
 
 
@@ -102,8 +103,10 @@ def _file(path, suffix, target, task, missing, group, drop):
     if suffix in LIBSVM:
         if target is not None or group is not None:
             raise DataError(f"--target and --group are for tables with names; {name} has its target first in each line")
-        X, values = read_libsvm(path)
-        return checked(Columns(name, {}), as_table(X), values, task, missing, drop)
+        X, values, zero_based = read_libsvm(path)
+        dataset = checked(Columns(name, {}), as_table(X), values, task, missing, drop)
+        dataset.zero_based = zero_based
+        return dataset
     if target is None:
         raise DataError(f"which column of {name} is the label? Give --target NAME")
     if group == target or {target, group} & set(drop):
@@ -141,7 +144,7 @@ def _images(name, data_dir, task, drop):
     if drop:
         raise DataError(f"--drop is for tables; {name} is of images")
     arrays = images.read(name, data_dir)
-    kind, y, _ = judged(arrays["y_train"], task, name)
+    kind, y, _ = judged(arrays["y_train"], "classification" if task == "auto" else task, name)
     if "X_test" not in arrays:
         check(kind, y, name)
         return Dataset(name, as_table(arrays["X_train"]), y, task=kind, scaling=255.0)
@@ -163,6 +166,8 @@ def _archive(path, target, task, missing, group, drop):
         if array.ndim != 1 or len(array) != len(X):
             raise DataError(f"{path}: the {what} must be a row's one value; shapes are {array.shape} and {X.shape}")
     values, groups = taken["target"], taken.get("group")
+    if groups is not None and groups.dtype.kind == "f" and (gaps := np.isnan(groups)).any():
+        raise DataError(f"{path}, row {int(gaps.argmax()) + 1}: the group {group!r} is missing")
     return checked(Columns(os.fspath(path), {}), as_table(X), values, task, missing, (), groups, group)
 
 

@@ -27,6 +27,8 @@ class Preprocessor:
         any other, and so is refused or encoded.
     categories : list of list of str
         Of each column of text, sorted; others become zeros.
+    zero_based : bool or None
+        Of a LIBSVM file, whether its first column has index 0 and not 1; None where that is not known.
 
     Examples
     --------
@@ -40,11 +42,12 @@ class Preprocessor:
     [[-1.0, 0.0, 1.0], [1.0, 1.0, 0.0]]
     """
 
-    def __init__(self, number_names, mean, scale, fill=None, text_names=(), categories=()):
+    def __init__(self, number_names, mean, scale, fill=None, text_names=(), categories=(), zero_based=None):
         self.number_names, self.text_names = list(number_names), list(text_names)
         self.mean, self.scale = np.asarray(mean, np.float64), np.asarray(scale, np.float64)
         self.fill = None if fill is None else np.asarray(fill, np.float64)
         self.categories = [list(words) for words in categories]
+        self.zero_based = zero_based
         shapes = {self.mean.shape, self.scale.shape, (len(self.number_names),)}
         shapes |= set() if self.fill is None else {self.fill.shape}
         if len(shapes) > 1 or len(self.categories) != len(self.text_names) or not all(self.categories):
@@ -52,6 +55,8 @@ class Preprocessor:
         learned = [self.mean, self.scale, *([] if self.fill is None else [self.fill])]
         if not all(np.isfinite(values).all() for values in learned) or (self.scale == 0).any():
             raise ValueError("means, scales and fillings must be finite, and scales not 0")
+        if not isinstance(zero_based, bool | None):
+            raise ValueError("zero_based must be true, false or null")
         self._encoder = self._encoder_of_categories() if self.categories else None
 
     def _encoder_of_categories(self):
@@ -142,6 +147,7 @@ class Preprocessor:
             "fill": self.fill,
             "text_names": list(self.text_names),
             "categories": [list(words) for words in self.categories],
+            "zero_based": self.zero_based,
         }
 
     @classmethod
@@ -157,8 +163,9 @@ class Preprocessor:
             names = [*state["number_names"], *state["text_names"]]
             if not all(isinstance(text, str) for column in [names, *state["categories"]] for text in column):
                 raise TypeError("names and categories must be text")
-            return cls(**{name: state[name] for name in cls._STATE})
-        except (KeyError, TypeError, ValueError) as error:
+            # older files do not have it
+            return cls(**{name: state[name] for name in cls._STATE}, zero_based=state.get("zero_based"))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise DataError(f"not the state of a preprocessor: {error}") from None
 
     _STATE = ("number_names", "mean", "scale", "fill", "text_names", "categories")

@@ -16,8 +16,8 @@ from normkit.experiments.data.loading import (
     suffix_of,
 )
 from normkit.experiments.data.preprocessing import Preprocessor
-from normkit.experiments.data.tables import number_text, table_from
-from normkit.experiments.data.targets import labels
+from normkit.experiments.data.tables import table_from
+from normkit.experiments.data.targets import TaskName, judged, labels
 from normkit.experiments.errors import DataError, one_line
 
 
@@ -27,6 +27,7 @@ def load_rows(
     classes: np.ndarray | None = None,
     target: str | None = None,
     data_dir: str | None = None,
+    notes: list[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Load rows for a model that was trained before: what `load` reads, and single IDX files of images.
 
@@ -42,6 +43,8 @@ def load_rows(
         The model's classes, None for a regression.
     target : str or None
         The column or array to compare predictions with. Where it is None, or a table has no such column, y is None.
+    notes : list of str or None
+        Where given, targets that predictions cannot be compared with are no error: y is None, and a note says why.
 
     Returns
     -------
@@ -56,20 +59,21 @@ def load_rows(
     """
     path, suffix = Path(name), suffix_of(Path(name))
     if name not in BUILT_IN and suffix in TABLE_READERS:
-        return _rows_of_table(path, TABLE_READERS[suffix], preprocessor, classes, target)
+        X, values = _rows_of_table(path, TABLE_READERS[suffix], preprocessor, classes, target)
+        return X, _comparable(values, len(X), classes, name, notes)
     if name in BUILT_IN or suffix not in SUFFIXES and path.is_dir():
         found = load(name, None, data_dir, task="auto" if classes is None else "classification")
         X, values = (found.X, found.y) if found.X_test is None else (found.X_test, found.y_test)
     else:
-        X, values = _rows_of_arrays(path, suffix, target, len(preprocessor.number_names))
+        X, values = _rows_of_arrays(path, suffix, target, preprocessor)
     if len(X.names) != len(preprocessor.number_names) or preprocessor.text_names:
         wanted = len(preprocessor.number_names) + len(preprocessor.text_names)
         raise DataError(f"{name} has {len(X.names)} features, the model was trained with {wanted}")
     X.number_names = preprocessor.number_names
-    return preprocessor.transform(X), None if values is None else _comparable(values, classes, name)
+    return preprocessor.transform(X), _comparable(values, len(X), classes, name, notes)
 
 
-def _rows_of_arrays(path, suffix, target, features):
+def _rows_of_arrays(path, suffix, target, preprocessor):
     """Return features and targets of an NPZ, LIBSVM or IDX file."""
     if suffix == ".npz":
         arrays = read_npz(path)
@@ -79,7 +83,7 @@ def _rows_of_arrays(path, suffix, target, features):
             raise DataError(f"{path} must hold one array of features, it holds {one_line(', '.join(wide)) or 'none'}")
         return as_table(features_of(path, wide)), values
     if suffix in LIBSVM:
-        dense, values = read_libsvm(path, features)
+        dense, values, _ = read_libsvm(path, len(preprocessor.number_names), preprocessor.zero_based)
         return as_table(dense), values
     pixels = read_idx(path)
     if not pixels.size:
@@ -96,19 +100,36 @@ def _rows_of_table(path, reader, preprocessor, classes, target):
     if target is None or target not in columns.values:
         return X, None
     text = classes is not None and classes.dtype.kind in "OUS"
-    return X, _comparable(columns.complete(target, "label", not text), classes, str(path))
+    return X, lambda: columns.complete(target, "label", not text)
 
 
-def _comparable(values, classes, source):
-    """Return targets of the kind that a model's predictions are."""
-    if classes is None:
-        return values.astype(np.float64)
-    if classes.dtype.kind in "OUS" and values.dtype.kind not in "OUS":
-        values = np.array([number_text(float(value)) for value in values])
-    found = labels(values, source)
-    if not np.isin(found, classes).any():
+def _comparable(values, rows, classes, source, notes):
+    """Return targets, or what a call makes such, as of the kind that a model's predictions are."""
+    if values is None:
+        return None
+    try:
+        values = values() if callable(values) else values
+        if values.shape != (rows,):
+            raise DataError(f"{source}: the target must be one value a row, shapes are {values.shape} and ({rows},)")
+        task: TaskName = "regression" if classes is None else "classification"
+        found = judged(values, task, source)[1]
+        return found if classes is None else _labels_of(classes, found, source)
+    except DataError as error:
+        if notes is None:
+            raise
+        notes.append(f"no score: {error}")
+        return None
+
+
+def _labels_of(classes, found, source):
+    """Return labels of the classes' type, of which one is a class at least."""
+    text = classes.dtype.kind in "OUS"
+    if text:  # whole numbers are none yet
+        found = found.astype(str)
+    if (found.dtype.kind == "U") != text or not np.isin(found, classes).any():
+        strange = found[~np.isin(found.astype(str), labels(classes, source).astype(str))]
         raise DataError(
-            f"{source}: the labels to compare with, as {one_line(str(found[0]))}, are none of the model's classes, "
+            f"{source}: the labels to compare with, as {one_line(strange[0])}, are none of the model's classes, "
             f"{one_line(', '.join(map(str, classes[:5])))}{', ...' * (len(classes) > 5)}"
         )
     return found

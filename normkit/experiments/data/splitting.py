@@ -7,11 +7,13 @@ import numpy as np
 
 from normkit.experiments.data.dataset import Dataset
 from normkit.experiments.data.sets import Split
+from normkit.experiments.data.targets import spread
 from normkit.experiments.errors import DataError, one_line
 from normkit.experiments.records import VALIDATION_SHARE
 
 # the course's experiment validates with the first 5,000 images
 _VALIDATION_ROWS = 5000
+LACKING = "no training row is of class"  # begins a note
 
 
 def split(dataset: Dataset, seed: int) -> Split:
@@ -133,7 +135,10 @@ def _prepared(dataset, train, val, test, note):
     preprocessor, notes = dataset.preprocessor_for(tables[0])
     mean, scale = 0.0, 1.0
     if dataset.task == "regression":
-        mean, scale = float(np.mean(y_train)), float(np.std(y_train))
+        # by a power of two: the squares of tiny numbers are 0
+        exponent = np.frexp(np.abs(y_train).max())[1]
+        mean = float(np.mean(y_train))
+        scale = float(np.ldexp(np.sqrt(spread(np.ldexp(y_train, -exponent))), exponent))
         if not scale:
             raise DataError(f"{dataset.name}: the target is the same in all training rows")
         targets = [(y - mean) / scale for y in targets]
@@ -141,7 +146,7 @@ def _prepared(dataset, train, val, test, note):
     elif (found := len(np.unique(y_train))) < 2:
         raise DataError(f"{dataset.name}: the training rows of a split hold {found} class; each group should hold more")
     elif absent := sorted(set(np.unique(dataset.y).tolist()) - set(np.unique(y_train).tolist()), key=str):
-        notes.append(f"no training row is of class {', '.join(map(str, absent[:5]))}")
+        notes.append(f"{LACKING} {', '.join(map(str, absent[:5]))}")
     parts = [_matrix(table, preprocessor) for table in tables]
     (X_train, X_val, X_test), (y_train, y_val, y_test) = parts, targets
     return Split(

@@ -37,17 +37,23 @@ def read_csv(path: Path, keep: Callable[[str], bool] = lambda name: True) -> Col
         header = [name.strip() for name in next(reader, [])]
         if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
             raise DataError(f"{path}: columns are separated by {other!r}, a CSV file has commas between them")
+        elif not header:
+            raise DataError(
+                f"{path} needs a line of column names and at least one row of data; its first line is blank"
+            )
         values: list[list[str]] = [[] for _ in header]
         lines = array.array("q")
         for row in reader:
-            if not row:
+            if not row and len(header) == 1:
+                row = [""]
+            elif not row:
                 continue
             if len(row) != len(header):
                 raise DataError(f"{path}, line {reader.line_num}: {len(row)} values, but {len(header)} column names")
             lines.append(reader.line_num)
             for column, text in zip(values, row):
                 column.append(text)
-    if not header or not lines:
+    if not lines:
         raise DataError(f"{path} needs a line of column names and at least one row of data")
     notes = []
     if header[0] == "" and len(header) > 1 and _counts(values[0]):

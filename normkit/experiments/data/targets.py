@@ -83,7 +83,12 @@ def labels(values: np.ndarray, source: str) -> np.ndarray:
     return np.array([str(text) for text in texts])
 
 
-def check(task: TaskName, y: np.ndarray, source: str, folds: int | None = None) -> None:
+def spread(y: np.ndarray) -> float:
+    """Return the variance of a target; exactly 0 where all values are the same, though their mean may be an ulp off."""
+    return float(np.var(y)) if np.ptp(y) else 0.0
+
+
+def check(task: TaskName, y: np.ndarray, source: str) -> None:
     """Raise a `DataError` unless each of the three sets can have what its scores need."""
     if task == "regression":
         if len(y) < 10 or y.min() == y.max():

@@ -4,17 +4,15 @@ import functools
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from normkit.experiments.configuration import parse
-from normkit.experiments.errors import DataError
-from normkit.experiments.records import SCHEMA, Condition, Run, Summary
+from normkit.experiments.configuration import parse, to_toml
+from normkit.experiments.errors import DataError, one_line
+from normkit.experiments.records import Run, Summary
 from normkit.experiments.results.store import CONFIG, ENVIRONMENT, RESULTS, read_environment, read_runs
 from normkit.experiments.statistics.summary import summarize
-
-_NUMBERS = ("test_score", "test_loss", "validation_score", "validation_loss", "train_score", "train_loss")
 
 
 @dataclass
@@ -39,8 +37,6 @@ def read(directory: str | Path) -> tuple[list[Run], Source]:
     if not runs:
         raise DataError(f"{path / RESULTS} holds no finished run yet")
     for run in runs:
-        if fault := _fault(run):
-            raise DataError(f"{path / RESULTS}, run {run.run_id}: {fault}")
         # JSON has no NaN, which is written as null
         run.curves = {name: [math.nan if x is None else x for x in curve] for name, curve in run.curves.items()}
     environment = read_environment(path) if (path / ENVIRONMENT).exists() else {}
@@ -49,49 +45,13 @@ def read(directory: str | Path) -> tuple[list[Run], Source]:
 
 def _configuration(path: Path) -> dict[str, Any]:
     values = parse(path) if path.exists() else {}
+    try:
+        to_toml(values)
+        if not isinstance(values.get("preset", ""), str):
+            raise TypeError("the preset must be a name")
+    except (TypeError, RecursionError) as error:
+        raise DataError(f"{path} is no configuration: {one_line(error)}") from None
     return {name.replace("-", "_"): value for name, value in values.items()}
-
-
-def _fault(run: Run) -> str:
-    """Say what is wrong with the types of a run's values: results may come from anywhere."""
-
-    def is_number(value):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-
-    if not isinstance(run.schema, int) or run.schema > SCHEMA:
-        return f"schema must be at most {SCHEMA}, got {run.schema!r}: a newer normkit wrote it"
-    if run.status not in ("ok", "diverged", "failed"):
-        return f"status must be ok, diverged or failed, got {run.status!r}"
-    for name in ("run_id", "metric"):
-        if not isinstance(getattr(run, name), str):
-            return f"{name} must be a string, got {getattr(run, name)!r}"
-    for name in ("seed", "fold", "test_samples"):
-        if not isinstance(getattr(run, name), int):
-            return f"{name} must be a whole number, got {getattr(run, name)!r}"
-    for name in _NUMBERS:
-        if (value := getattr(run, name)) is not None and not is_number(value):
-            return f"{name} must be a number or null, got {value!r}"
-    if run.status == "ok" and run.test_score is None:
-        return "test_score is missing, though its status is ok"
-    if not isinstance(run.curves, dict) or not all(
-        isinstance(curve, list) and all(value is None or is_number(value) for value in curve)
-        for curve in run.curves.values()
-    ):
-        return "curves must hold lists of numbers"
-    if not isinstance(run.diagnostics, list | None) or not all(isinstance(e, dict) for e in run.diagnostics or []):
-        return "diagnostics must be a list of objects, or null"
-    return _fault_of_condition(run.config)
-
-
-def _fault_of_condition(config: Condition) -> str:
-    for field in fields(Condition):
-        value, kind = getattr(config, field.name), type(field.default)
-        right = isinstance(value, int | float if kind is float else kind) and isinstance(value, bool) == (kind is bool)
-        if not right or (kind is tuple and not all(isinstance(width, int) for width in value)):
-            return f"{field.name} must be of the kind of {field.default!r}, got {value!r}"
-    if config.batch_size < 1 or not 0 < config.learning_rate < float("inf") or config.epochs < 1:
-        return "batch_size, learning_rate and epochs must be above 0"
-    return ""
 
 
 def merge(folders: Sequence[tuple[list[Run], Source]]) -> tuple[list[Run], list[str]]:

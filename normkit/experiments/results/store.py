@@ -1,6 +1,5 @@
 """The folder of an experiment: its runs are on the disk one by one, and a kill at any moment loses none of them."""
 
-import json
 import os
 import tempfile
 from collections.abc import Iterable
@@ -8,9 +7,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from normkit._files import write_atomically
+from normkit._files import read_regular, write_atomically
 from normkit.experiments.errors import DataError, one_line
-from normkit.experiments.records import Run, run_from, to_json
+from normkit.experiments.records import Run, fault, from_json, run_from, to_json
 
 RESULTS, CONFIG, ENVIRONMENT, SUMMARY = "results.jsonl", "config.toml", "environment.json", "summary.json"
 
@@ -35,22 +34,29 @@ def read_runs(directory: str | os.PathLike) -> list[Run]:
     """
     path = Path(directory) / RESULTS
     try:
-        return _parse(path, path.read_bytes())[0]
+        return _parse(path, read_regular(path))[0]
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
 
 
 def _parse(path, content):
-    """Return the runs, and how many bytes of the file are whole lines."""
-    whole = content.rfind(b"\n") + 1
+    """Return the runs, and the bytes of the file without a last line that a kill has torn."""
+    last = content[content.rfind(b"\n") + 1 :]
+    try:
+        from_json(last)
+    except ValueError:  # no part of an object but the whole is JSON
+        content = content[: len(content) - len(last)]
     runs: dict[str, Run] = {}
-    for number, line in enumerate(content[:whole].splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         try:
-            run = run_from(json.loads(line))
+            run = run_from(from_json(line))
+            wrong: object = fault(run)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise DataError(f"{path}, line {number} is not a run: {one_line(error)}") from None
+            wrong = error
+        if wrong:
+            raise DataError(f"{path}, line {number} is not a run: {one_line(wrong)}")
         runs[run.run_id] = run
-    return list(runs.values()), whole
+    return list(runs.values()), content
 
 
 class Store:
@@ -69,7 +75,7 @@ class Store:
     Raises
     ------
     DataError
-        If another process has it open, or a line of its results is no run.
+        If another process has it open, it is no regular file, or a line of its results is no run.
     """
 
     def __init__(self, directory: str | os.PathLike):
@@ -81,10 +87,15 @@ class Store:
             raise DataError(f"cannot write {path}: {error.strerror or error}") from None
         try:
             _lock(self._file, self.path)
-            content = path.read_bytes()
+            content = read_regular(path)
             self.runs, whole = _parse(path, content)
-            if whole < len(content):  # the line that a kill has torn
-                os.ftruncate(self._file, whole)
+            if len(whole) < len(content):  # the line that a kill has torn
+                os.ftruncate(self._file, len(whole))
+            elif content and not content.endswith(b"\n"):
+                os.write(self._file, b"\n")
+        except OSError as error:
+            os.close(self._file)
+            raise DataError(f"cannot write {path}: {error.strerror or error}") from None
         except BaseException:
             os.close(self._file)
             raise
@@ -98,7 +109,11 @@ class Store:
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file of the folder, whole or not at all."""
-        write_atomically(self.path / name, text.encode())
+        try:
+            data = text.encode()
+        except UnicodeEncodeError as error:  # of a path that is not UTF-8
+            raise DataError(f"cannot write {self.path / name}: {one_line(error)}") from None
+        write_atomically(self.path / name, data)
 
     def close(self) -> None:
         """Let others write."""
@@ -119,8 +134,10 @@ def _lock(file, directory):
     try:
         # the system releases it with the process, also by kill -9: no lock is ever stale
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         raise DataError(f"another process is writing to {directory}") from None
+    except OSError:  # a file system without locks
+        pass
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -157,13 +174,16 @@ def read_environment(directory: str | os.PathLike) -> dict[str, Any]:
     """
     path = Path(directory) / ENVIRONMENT
     try:
-        value = json.loads(path.read_bytes())
+        value = from_json(read_regular(path))
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except ValueError:
         value = None
     if not isinstance(value, dict):
         raise DataError(f"{path} is not a JSON object")
+    for name in ("data", "versions"):
+        if not isinstance(value.get(name, {}), dict):
+            raise DataError(f"{path}: {name!r} is not a JSON object")
     return value
 
 

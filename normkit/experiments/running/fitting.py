@@ -15,6 +15,7 @@ from sklearn.exceptions import ConvergenceWarning
 from normkit import distributed
 from normkit.estimators import MLPClassifier, MLPRegressor
 from normkit.experiments.data import Split
+from normkit.experiments.data.targets import spread
 from normkit.experiments.errors import DataError
 
 _INTERRUPTED = "Training interrupted by user"
@@ -59,7 +60,7 @@ class Measure:
         self._codes: Any = None if classes is None else np.searchsorted(classes, y)
         if classes is None:
             self._y = np.asarray(y, np.float64)
-            self._spread = float(np.mean((self._y - self._y.mean()) ** 2))
+            self._spread = spread(self._y)
 
     def __call__(self, model) -> tuple[float, float]:
         """Return (loss, score); (inf, nan) where the model predicts no finite numbers."""
@@ -83,9 +84,12 @@ class Measure:
 
     def _regression(self, outputs):
         loss = float(np.mean((self._y - outputs.reshape(self._y.shape).astype(np.float64)) ** 2))
-        if self._spread == 0:  # r2_score's convention for a target that is constant
-            return loss, 1.0 if loss == 0 else 0.0
-        return loss, 1 - loss / self._spread
+        return loss, r2(loss, self._spread)
+
+
+def r2(loss: float, spread: float) -> float:
+    """Return R2 of a mean squared error and a variance; of a constant target as scikit-learn's r2_score has it."""
+    return 1 - loss / spread if spread else float(loss == 0)
 
 
 class _Watch:

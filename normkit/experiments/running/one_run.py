@@ -11,9 +11,10 @@ import numpy as np
 from normkit.engine.norms import NORMS
 from normkit.estimators import MLPClassifier, MLPRegressor
 from normkit.experiments.data import Split
+from normkit.experiments.data.targets import spread
 from normkit.experiments.grid import steps_per_epoch
 from normkit.experiments.records import Condition, Run, run_id
-from normkit.experiments.running.fitting import Epoch, Interrupted, Measure, fit
+from normkit.experiments.running.fitting import Epoch, Interrupted, Measure, fit, r2
 from normkit.experiments.running.seeds import Draws, initial_values
 
 # names of the estimators that differ from those of a condition
@@ -160,8 +161,7 @@ def _over_batch(model):
 
 def _trivial_score(data: Split) -> float:
     if data.task == "regression":
-        error = np.mean((data.y_test - np.mean(data.y_train)) ** 2)
-        spread = np.var(data.y_test)
-        return float(1 - error / spread) if spread else float(error == 0)
+        error = float(np.mean((data.y_test - np.mean(data.y_train)) ** 2))
+        return r2(error, spread(data.y_test))
     labels, counts = np.unique(data.y_train, return_counts=True)
     return float(np.mean(data.y_test == labels[counts.argmax()]))

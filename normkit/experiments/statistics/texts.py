@@ -13,10 +13,13 @@ def decimals(width: float | None) -> int:
 
 
 def p_text(p: float) -> str:
-    """Write a p-value for a sentence: two figures, one where it is large."""
+    """Write a p-value for a sentence: two figures, one where it is large, more where it would be rounded to 0.05."""
     if p < 0.001:
         return "p < 0.001"
-    return f"p = {p:.1g}" if p >= 0.1 else f"p = {p:.2g}"
+    figures = 1 if p >= 0.1 else 2
+    while p < 0.05 <= float(f"{p:.{figures}g}"):
+        figures += 1
+    return f"p = {p:.{figures}g}"
 
 
 def listed(names: list[str]) -> str:

@@ -165,7 +165,8 @@ def test_libsvm_is_scikit_learns(tmp_path):
     X[0] = 1  # the last column is not empty
     y = random.normal(size=20)
     dump_svmlight_file(X, y, str(tmp_path / "file.svm"), zero_based=False, comment="# of a test")
-    read, target = read_libsvm(tmp_path / "file.svm")
+    read, target, zero_based = read_libsvm(tmp_path / "file.svm")
+    assert zero_based is False
     assert read.dtype == np.float32 and read.flags.c_contiguous
     np.testing.assert_array_equal(read, X.astype(np.float32))
     np.testing.assert_allclose(target, y, rtol=1e-15)  # 16 digits were written
@@ -194,6 +195,30 @@ def test_libsvm_hostile(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
         read_libsvm(path)
+
+
+def test_the_first_index_of_a_libsvm_file_is_found_or_given(tmp_path):
+    (tmp_path / "file.svm").write_bytes(b"1 1:5\n0 2:6 3:0\n")
+    X, _, zero_based = read_libsvm(tmp_path / "file.svm")
+    assert (X.tolist(), zero_based) == ([[5, 0, 0], [0, 6, 0]], False)
+    X, _, zero_based = read_libsvm(tmp_path / "file.svm", 4, True)
+    assert (X.tolist(), zero_based) == ([[0, 5, 0, 0], [0, 0, 6, 0]], True)
+    (tmp_path / "file.svm").write_bytes(b"1 0:5 1:4\n")
+    assert read_libsvm(tmp_path / "file.svm")[0].tolist() == [[5, 4]] and read_libsvm(tmp_path / "file.svm")[2]
+    with pytest.raises(DataError, match="not a LIBSVM file: Invalid index 0"):
+        read_libsvm(tmp_path / "file.svm", 3, False)
+
+
+@pytest.mark.parametrize("code", [0x110001, 0xD800, 0xDFFF])
+@pytest.mark.parametrize("order", "<>")
+def test_npz_of_text_that_is_none(tmp_path, code, order):
+    for letter in (code, 0xD7FF, 0x10FFFF):
+        np.savez(tmp_path / "a.npz", y=np.array([97, letter], f"{order}u4").view(f"{order}U1"))
+        if letter == code:
+            with pytest.raises(DataError, match="a.npz is not an NPZ file of text: y.npy holds what is no letter"):
+                read_npz(tmp_path / "a.npz")
+        else:
+            assert read_npz(tmp_path / "a.npz")["y"].tolist() == ["a", chr(letter)]
 
 
 def test_libsvm_of_more_features_than_the_model_has(tmp_path):

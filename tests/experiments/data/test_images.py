@@ -113,6 +113,12 @@ def test_rows_of_arrays_for_a_model_of_named_columns(tmp_path):
     np.testing.assert_array_equal(y, iris.y)
 
 
+def test_labels_of_images_are_classes_however_many(tmp_path):
+    four_files(tmp_path, X_train=np.zeros((120, 4, 4), np.uint8), y_train=np.arange(120, dtype=np.uint8) // 5)
+    assert load(str(tmp_path)).task == "classification"
+    assert load(str(tmp_path), task="regression").task == "regression"
+
+
 def test_rows_of_arrays_and_images(tmp_path):
     arrays = four_files(tmp_path)
     parts = split(load(str(tmp_path)), 0)

@@ -84,6 +84,12 @@ def test_load_refuses(arguments, options, message):
         load(*arguments, **options)
 
 
+def test_a_group_that_is_missing_in_an_archive(tmp_path):
+    np.savez(tmp_path / "a.npz", X=np.zeros((12, 1)), y=np.arange(12) % 2, g=[0.0, np.nan] * 6)
+    with pytest.raises(DataError, match="a.npz, row 2: the group 'g' is missing"):
+        load(str(tmp_path / "a.npz"), "y", group="g")
+
+
 def test_a_table(csv):
     loaded = load(csv, "kind", group="owner", drop=["stars"])
     assert loaded.feature_names == ["width", "price", "colour"] and loaded.task == "classification"

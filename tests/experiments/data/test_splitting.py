@@ -110,6 +110,8 @@ def test_groups_are_spread_by_the_seed():
         (grouped("regression", 3), 4, "cannot be split"),
         (numbered(30, X_test=np.zeros((3, 1)), y_test=np.arange(3)), 3, "brings its own test set: leave --cv out"),
         (Dataset("same", np.zeros((20, 1)), np.ones(20), task="regression"), None, "the same in all training rows"),
+        # whose mean is another number
+        (Dataset("tenths", np.zeros((97, 1)), np.full(97, 0.1), task="regression"), None, "the same in all training"),
         (
             Dataset("apart", np.zeros((40, 1)), np.arange(40) % 4 // 3, groups=np.arange(40) % 4),
             None,
@@ -176,6 +178,13 @@ def test_targets_of_a_regression_are_standardized_and_come_back():
     for rows, target in zip(rows_of(parts), targets_of(parts)):
         np.testing.assert_allclose(target * parts.target_scale + parts.target_mean, y[rows])
     assert "the target is standardized with the training rows' mean" in parts.notes[-1]
+
+
+def test_a_tiny_target_is_standardized_as_a_large_one_is():
+    y = np.random.default_rng(0).normal(size=100)
+    tiny, plain = (split(Dataset("r", np.zeros((100, 1)), v, task="regression"), 0) for v in (np.ldexp(y, -700), y))
+    np.testing.assert_array_equal(tiny.y_test, plain.y_test)
+    assert tiny.target_scale == np.ldexp(plain.target_scale, -700) > 0
 
 
 def test_a_class_that_the_training_rows_lack_is_known_and_told():

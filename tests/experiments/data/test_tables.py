@@ -36,6 +36,11 @@ def test_csv_takes_quotes_blank_lines_and_windows_line_ends(tmp_path):
     assert columns.place(0).endswith("table.csv, line 2") and columns.place(1).endswith("line 5")
 
 
+def test_a_blank_line_of_one_column_is_a_missing_value(tmp_path):
+    (tmp_path / "t.csv").write_text("x\n1\n\n3\n")
+    np.testing.assert_array_equal(read_csv(tmp_path / "t.csv").as_numbers("x"), [1, np.nan, 3])
+
+
 def test_csv_is_pandas(tmp_path):
     random = np.random.default_rng(0)
     frame = pd.DataFrame({
@@ -96,6 +101,7 @@ def test_a_stranger_among_numbers_is_named_with_its_place(tmp_path, value, messa
         (b"", "column names and at least one row"),
         (b"a,label\n", "column names and at least one row"),
         (b"\n\n", "column names and at least one row"),
+        (b"\na,b\n1,2\n", "its first line is blank"),
         (b"label,a,label\n1,2,3\n", "2 columns 'label'"),
         (b"a, a\n1,2\n", "2 columns 'a'"),
         (b"a,,label\n1,2,3\n", "column 2 has no name"),

@@ -1,5 +1,7 @@
 """The folder of an experiment: nothing lost, nothing torn, nobody else writing."""
 
+import errno
+import fcntl
 import json
 import math
 import os
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from normkit.experiments.configuration import parse
 from normkit.experiments.errors import DataError
 from normkit.experiments.records import Condition, Run, run_id, to_json
 from normkit.experiments.results import store as module
@@ -39,7 +42,7 @@ def test_runs_come_back(tmp_path):
         assert store.runs == runs
 
 
-@pytest.mark.parametrize("cut", [1, 2, 40, -1])
+@pytest.mark.parametrize("cut", [1, 2, 40, -2])
 def test_a_torn_last_line_is_ignored_and_cut(tmp_path, cut):
     with Store(tmp_path) as store:
         for seed in range(2):
@@ -53,6 +56,53 @@ def test_a_torn_last_line_is_ignored_and_cut(tmp_path, cut):
         assert store.runs == [run(0)]
         store.add(run(1))
     assert path.read_bytes() == whole
+
+
+def test_a_last_line_that_lacks_its_end_alone_counts(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with Store(tmp_path) as store:
+        store.add(run(0))
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1])
+    assert read_runs(tmp_path) == [run(0)]
+    with Store(tmp_path) as store:
+        assert store.runs == [run(0)] and path.read_bytes() == whole
+    path.write_bytes(whole + b"{}")
+    with pytest.raises(DataError, match="line 2 is not a run"):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "function", [Store, read_runs, read_environment, lambda path: parse(path / "config.toml")],
+    ids=["Store", "read_runs", "read_environment", "parse"],
+)  # fmt: skip
+def test_a_pipe_is_not_waited_for(tmp_path, function):
+    for name in ("results.jsonl", "environment.json", "config.toml"):
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match="not a regular file"):
+        function(tmp_path)
+
+
+def test_a_file_system_without_locks_is_written_to(tmp_path, monkeypatch):
+    def refuse(*unused):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with Store(tmp_path) as store:
+        store.add(run(0))
+    assert read_runs(tmp_path) == [run(0)]
+
+
+def test_text_that_utf8_does_not_hold_is_the_users_to_mend(tmp_path):
+    with Store(tmp_path) as store, pytest.raises(DataError, match="cannot write .*config.toml: 'utf-8' codec"):
+        store.write_text("config.toml", 'dataset = "caf\udce9.csv"')
+
+
+@pytest.mark.parametrize("name", ["data", "versions"])
+def test_an_environment_of_another_kind(tmp_path, name):
+    (tmp_path / "environment.json").write_text(json.dumps({name: [1]}))
+    with pytest.raises(DataError, match=f"environment.json: '{name}' is not a JSON object"):
+        read_environment(tmp_path)
 
 
 def test_a_run_that_is_repeated_counts_once_in_its_place(tmp_path):

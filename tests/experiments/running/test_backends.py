@@ -7,6 +7,7 @@ import time
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 from joblib.externals.loky.process_executor import _ExecutorManagerThread
 
@@ -175,6 +176,25 @@ def test_folds_are_tasks_of_their_own():
 )
 def test_the_baseline_is_no_norm_where_there_is_none(norms, given, baseline):
     assert Experiment({**VALUES, "norms": norms, "baseline": given}).baseline == baseline
+
+
+@pytest.mark.parametrize(("norms", "baseline"), [(["none", "layer"], "none"), (["none", "batch"], "batch")])
+def test_the_baseline_of_a_preset_is_one_where_it_is_compared(norms, baseline):
+    assert Experiment({**VALUES, "preset": "ghost", "baseline": "batch", "norms": norms}).baseline == baseline
+
+
+@pytest.mark.parametrize(("drawn", "more"), [(0, {"cv": 4, "seeds": 1}), (98, {"seeds": 6})])
+def test_a_class_that_later_splits_lack_is_told(tmp_path, drawn, more):
+    random = np.random.default_rng(drawn)
+    groups, labels = random.integers(0, 8, 160), np.array(["a", "b"])[random.integers(0, 2, 160)]
+    labels[(groups == 3) & (random.random(160) < 0.4)] = "c"
+    table = pd.DataFrame({"x": np.arange(160), "y": labels, "g": groups})
+    table.to_csv(tmp_path / "t.csv", index=False)
+    given = {"dataset": str(tmp_path / "t.csv"), "target": "y", "group": "g", "norms": ["none"]}
+    experiment = Experiment({**given, **more})
+    first, *others = ("c" in experiment._split(task.split).y_train for task in experiment.tasks)
+    assert first and not all(others)
+    assert "in some splits no training row is of class c" in experiment.notes
 
 
 def test_a_baseline_that_is_not_compared_is_refused():

@@ -47,6 +47,14 @@ def test_r2_of_a_constant_follows_scikit_learn(value):
     assert Measure(X, np.ones(4))(model)[1] == r2_score(np.ones(4), model.predict(X)) == value
 
 
+def test_r2_of_a_constant_whose_mean_is_another_number():
+    y = np.full(30, 0.1)
+    assert y.mean() != 0.1
+    X = np.ones((30, 1), np.float32)
+    model = MLPRegressor(hidden_layer_sizes=(), random_state=0, epoch_callback=lambda m: True).fit(X, np.arange(30.0))
+    assert Measure(X, y)(model)[1] == 0.0
+
+
 def test_a_model_that_predicts_no_numbers_has_an_infinite_loss():
     data = sets()
     model = MLPClassifier(**SMALL, epoch_callback=lambda m: True).fit(data.X_train, data.y_train)

@@ -51,6 +51,13 @@ def test_the_trivial_score_is_that_of_a_dummy(dataset, dummy):
     assert perform(data, replace(SMALL, epochs=1), 0).trivial_score == pytest.approx(scored)
 
 
+def test_the_trivial_score_of_a_constant_test_set_is_0():
+    data = sets(slope())
+    data.y_test = np.full(30, 0.1)
+    assert np.var(data.y_test) > 0
+    assert perform(data, replace(SMALL, epochs=1), 0).trivial_score == 0.0
+
+
 def test_divergence_is_a_status_with_its_epoch():
     run = perform(sets(), replace(SMALL, learning_rate=1e30), 0)
     assert run.status == "diverged" and run.error == f"diverged in epoch {len(run.curves['loss']) + 1}"

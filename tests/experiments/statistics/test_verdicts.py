@@ -233,6 +233,10 @@ def test_p_values_in_words(p, text):
     assert p_text(p) == text
 
 
+def test_a_p_value_below_one_in_twenty_is_written_as_such():
+    assert [p_text(p) for p in (0.0496, 0.04999, 0.05, 0.0504)] == ["p = 0.0496", "p = 0.04999", "p = 0.05", "p = 0.05"]
+
+
 def test_lists_in_words():
     assert [listed(list(names)) for names in ("", "a", "ab", "abcd")] == ["", "a", "a and b", "a, b, c and d"]
 

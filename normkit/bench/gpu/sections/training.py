@@ -202,7 +202,7 @@ def _wall(run, made, order, steps):
     return 1e6 * (time.perf_counter() - began) / steps
 
 
-def _start(run, name, norm, batch, X, y, order):
+def _start(name, norm, batch, X, y, order):
     """Return an engine that has made its first steps, and their mean loss."""
     if ENGINES[name].way == "engine":
         made = _Engine(norm, SIZES, X, y)
@@ -219,7 +219,7 @@ def _measure(run, norm, batch):
     calls = {}
     for name in DRY if run.dry else ENGINES:
         try:
-            made, loss = _start(run, name, norm, batch, X, y, order)
+            made, loss = _start(name, norm, batch, X, y, order)
         except Exception as error:  # the others go on
             if not run.device.healthy():
                 raise
