@@ -136,7 +136,8 @@ def train(
         run.error = f"interrupted after epoch {len(epochs)} of {condition.epochs}"
     _complete(run, data, model, ended, epochs)
     # as plain values: the model of a file goes on from the seed, and needs no first weights any more
-    model.set_params(random_state=seed, coefs_init=None, intercepts_init=None)
+    model._decay, alpha = 0.0, condition.weight_decay * model.batch_size
+    model.set_params(random_state=seed, coefs_init=None, intercepts_init=None, alpha=alpha)
     return model, run
 
 

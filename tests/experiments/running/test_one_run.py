@@ -116,6 +116,12 @@ def test_weight_decay_is_added_to_the_gradient_whatever_the_batch_size(batch_siz
     np.testing.assert_allclose(model.coefs_[0], before * (1 - 0.1 * 0.5) ** steps, rtol=1e-4)
 
 
+def test_a_model_that_is_kept_goes_on_with_a_penalty_like_the_decay():
+    # alpha is divided by the rows of a batch
+    model, _ = module.train(sets(), replace(SMALL, weight_decay=0.5), 0)
+    assert model.alpha == 0.5 * model.batch_size and model._decay == 0
+
+
 def test_momentum_is_the_classical_one():
     # a constant gradient g: steps of g, g (1 + m), ... and not Nesterov's g (1 + m), g (1 + m + m^2), ...
     data = sets(slope(80))
