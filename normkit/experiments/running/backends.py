@@ -29,7 +29,7 @@ _IDLE_S = 20
 # times that all workers may be lost without a run coming back
 _LOSSES = 3
 _CONNECT_S = 20
-# a cluster listens for HTTP also without its dashboard, at a port that another may have, and for other machines too
+# a cluster listens for HTTP also without its dashboard, at a port that another cluster may have
 _ANY_PORT_HERE = "127.0.0.1:0"
 # until loky's thread has taken a task over, which it does at once unless it failed
 _TAKEN_MS = 10_000
