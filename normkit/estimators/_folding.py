@@ -72,6 +72,7 @@ def fold_norm(model):
     plain.__dict__.update({name: copy.deepcopy(vars(model)[name]) for name in _FITTED if name in vars(model)})
     plain.coefs_ = [weight.astype(network.dtype) for weight, _ in layers]
     plain.intercepts_ = [bias.astype(network.dtype) for _, bias in layers]
-    plain._best_coefs = [coef.copy() for coef in plain.coefs_]  # where a warm start may find nothing better
-    plain._best_intercepts = [intercept.copy() for intercept in plain.intercepts_]
+    if plain.early_stopping:  # a warm start may find nothing better
+        plain._best_coefs = [coef.copy() for coef in plain.coefs_]
+        plain._best_intercepts = [intercept.copy() for intercept in plain.intercepts_]
     return plain

@@ -198,22 +198,22 @@ class MLPRegressor(ExportingMLP, neural_network.MLPRegressor):
     def _check_targets(self, X, y, incremental, reset):
         X, y = self._check_data(X, y, reset, y_numeric=True)
         y = self._column(y)
-        outputs = 1 if y.ndim == 1 else y.shape[1]
-        self._check_values(y, outputs if reset else self.coefs_[-1].shape[1])
-        self.n_outputs_ = outputs
+        self.n_outputs_ = self._checked_outputs(y, None if reset else self.coefs_[-1].shape[1])
         return X, y
 
-    def _check_values(self, y, outputs):
+    def _checked_outputs(self, y, outputs):
+        """Return the number of columns, None for any, of values that the loss can be taken of."""
         got = 1 if y.ndim == 1 else y.shape[1]
-        if got != outputs:
+        if outputs not in (None, got):
             raise ValueError(f"y must have {outputs} columns, as many as the model has outputs, got {got}")
         if self.loss == "poisson" and y.min() < 0:
             raise ValueError(f"y must not be negative with loss='poisson', got {y.min():g}")
+        return got
 
     def _check_labels(self, y, X):
         y = self._column(check_array(y, ensure_2d=False, dtype="numeric", input_name="y"))
         check_consistent_length(X, y)
-        self._check_values(y, self.n_outputs_)
+        self._checked_outputs(y, self.n_outputs_)
         return y
 
     def _output_activation(self):

@@ -10,6 +10,7 @@ import numpy as np
 from normkit.estimators import MLPClassifier, MLPRegressor, ModelFileError, load
 from normkit.experiments.data import Split
 from normkit.experiments.data.preprocessing import Preprocessor
+from normkit.experiments.data.targets import r2_of
 from normkit.experiments.errors import DataError
 
 
@@ -38,12 +39,11 @@ class SavedModel:
 
     def score(self, y: np.ndarray, predictions: np.ndarray) -> tuple[str, float]:
         """Return the name of the metric and its value, for targets in the units of the data."""
-        from sklearn.metrics import accuracy_score, r2_score
+        from sklearn.metrics import accuracy_score
 
         if self.classes is not None:
             return "accuracy", float(accuracy_score(y, predictions))
-        # of a constant target's zeros the mean is exact
-        return "r2", float(r2_score(y - y[0], predictions - y[0]))
+        return "r2", r2_of(y, predictions)
 
 
 def save(path: str | os.PathLike, model, data: Split, target: str | None, about: dict[str, Any]) -> None:

@@ -88,6 +88,13 @@ def spread(y: np.ndarray) -> float:
     return float(np.var(y)) if np.ptp(y) else 0.0
 
 
+def r2_of(y: np.ndarray, predictions: np.ndarray) -> float:
+    """Return scikit-learn's R2 of a target, counted from its first value: a constant's mean is then exact."""
+    from sklearn.metrics import r2_score
+
+    return float(r2_score(y - y[0], predictions - y[0]))
+
+
 def check(task: TaskName, y: np.ndarray, source: str) -> None:
     """Raise a `DataError` unless each of the three sets can have what its scores need."""
     if task == "regression":

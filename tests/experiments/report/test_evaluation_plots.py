@@ -57,3 +57,9 @@ def test_one_value():
     plot = evaluation.predicted_against_true(np.full(5, 2.0), np.full(5, 2.0), None)
     low, high = plot.figure.axes[0].get_xlim()
     assert low < 2 < high
+
+
+def test_a_constant_target_whose_mean_is_another_number():
+    y = np.full(30, 0.1)
+    assert y.mean() != 0.1
+    assert "R² 0.0000" in evaluation.predicted_against_true(y, y + 1, None).title

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from normkit.experiments.data.targets import r2_of
 from normkit.experiments.report.plots.style import COLOURS, INK, Plot, drawing, figure, plain
 
 _LABELLED, _COUNTED = 40, 20  # classes up to which rows have names, cells have counts
@@ -41,9 +42,9 @@ def confusion(y: np.ndarray, predictions: np.ndarray, classes: np.ndarray) -> Pl
 
 def predicted_against_true(y: np.ndarray, predictions: np.ndarray, target: str | None) -> Plot:
     """Draw predicted against true values of a regression, in the units of the target."""
-    from sklearn.metrics import r2_score, root_mean_squared_error
+    from sklearn.metrics import root_mean_squared_error
 
-    r2, error = r2_score(y, predictions), root_mean_squared_error(y, predictions)
+    r2, error = r2_of(y, predictions), root_mean_squared_error(y, predictions)
     title = f"Test set: R² {r2:.4f}, root mean squared error {error:.4g}, {len(y):,} rows"
     plot = Plot("predictions", title, "", None)
     low, high = float(min(y.min(), predictions.min())), float(max(y.max(), predictions.max()))
